@@ -1,0 +1,138 @@
+"""Steps 3 to 5 of admission: claim, write, clear. Each may be repeated by whoever owns the line next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+import asyncpg
+
+from fairgate.admission.owner import Owned, Owner
+from fairgate.domain.place import Outcome, Status
+from fairgate.errors import StaleEpoch, StaleGeneration
+from fairgate.failpoints import failpoint
+from fairgate.stores.database import Database, translated
+from fairgate.stores.leases import LEASE_S
+from fairgate.stores.line import Claim, LineStore
+from fairgate.stores.outbox import OutboxBell
+from fairgate.stores.standings import read_standings
+
+T = TypeVar("T")
+
+
+class Steps:
+    """One process's way from the line to SQL and back. Every step is refused where the lease is somebody else's."""
+
+    def __init__(self, database: Database, owner: Owner, store: LineStore, bell: OutboxBell) -> None:
+        self._database, self._owner, self._store, self._bell = database, owner, store, bell
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def claim(self, owned: Owned, count: int) -> list[Claim]:
+        """3: at most `count` claims, oldest first; none where the line is not ours any more."""
+        owned.stirred = False
+        result = await self._fenced(owned, self._store.claim(owned.line, owned.epoch, count))
+        if result is None:
+            return []
+        if result.claims:
+            failpoint("admission.claimed")
+        # the notice of a join may have come before the answer of the script that it came after
+        owned.waiting, owned.claims = max(result.waiting, int(owned.stirred)), result.pending
+        return result.claims
+
+    async def admit(self, batches: Sequence[tuple[Owned, list[Claim]]]) -> dict[str, list[asyncpg.Record]]:
+        """4, for all lines: what became of each claim, by event. Empty where a lease is lost: nothing is written."""
+        leases = {self._owner.lease_of(owned): owned.epoch for owned, _ in batches}
+        flat = [(owned.line.event_id, *claim) for owned, claims in batches for claim in claims]
+        events, users, sequences = (list(column) for column in zip(*flat, strict=True))
+        try:
+            with translated():
+                rows = await self._database.queries.admit(
+                    await self.connection(),
+                    leases=list(leases),
+                    epochs=list(leases.values()),
+                    events=events,
+                    users=users,
+                    sequences=sequences,
+                )
+        except StaleEpoch:
+            for owned, _ in batches:
+                self._owner.lost(owned)
+            return {}
+        failpoint("admission.admitted")
+        self._bell.ring()
+        return _by_event(rows)
+
+    async def depart(
+        self, owned: Owned, claims: Sequence[Claim], reason: Status, words: tuple[str, str]
+    ) -> list[asyncpg.Record]:
+        """4, for who waits for what is over: departures, and a message to each."""
+        title, body = words
+        try:
+            with translated():
+                rows: list[asyncpg.Record] = await self._database.queries.depart(
+                    await self.connection(),
+                    lease=self._owner.lease_of(owned),
+                    epoch=owned.epoch,
+                    shard=owned.line.shard,
+                    event_id=owned.line.event_id,
+                    users=[claim.user_id for claim in claims],
+                    sequences=[claim.sequence for claim in claims],
+                    reason=reason.value,
+                    title=title,
+                    body=body,
+                )
+        except StaleEpoch:
+            self._owner.lost(owned)
+            return []
+        failpoint("admission.departed")
+        self._bell.ring()
+        return rows
+
+    async def clear(
+        self, owned: Owned, counter: str, outcomes: Sequence[tuple[str, Outcome]], *, held: bool = False
+    ) -> None:
+        """5: these claims are settled in SQL. `held`: others found nothing to reserve and stay claimed."""
+        await self._fenced(owned, self._store.clear(owned.line, owned.epoch, counter, outcomes, held=held))
+        owned.claims = max(0, owned.claims - len(outcomes))
+
+    async def show(self, owned: Owned) -> None:
+        """The bound that decides, on the board."""
+        await self._fenced(owned, self._store.show_bound(owned.line, owned.epoch, owned.bound))
+        owned.shown = owned.bound
+
+    async def outcome(self, row: asyncpg.Record) -> Outcome:
+        """What the user of this claim is now; SQL knows it where the claim itself was not admitted."""
+        if row["outcome"] == "admitted":
+            return Outcome(Status.ADMITTED, row["sequence"])
+        async with self._database.connection() as connection:
+            known = await read_standings(self._database, connection, row["event_id"], [row["user_id"]])
+        standing = known[row["user_id"]]
+        return Outcome(standing.status, row["sequence"], standing.ticket_id)
+
+    async def connection(self) -> asyncpg.Connection[asyncpg.Record]:
+        """One connection keeps the statements in order; its transactions end before a lease does."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._database.dedicated(transaction_timeout_s=LEASE_S - 1)
+        return self._connection
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await asyncio.wait_for(self._connection.close(), 5.0)
+
+    async def _fenced(self, owned: Owned, step: Awaitable[T]) -> T | None:
+        """A refused step changes nothing: let the line go, or look at it afresh."""
+        try:
+            return await step
+        except StaleEpoch:
+            self._owner.lost(owned)
+        except StaleGeneration:
+            self._owner.forget(owned)
+        return None
+
+
+def _by_event(rows: Sequence[asyncpg.Record]) -> dict[str, list[asyncpg.Record]]:
+    by_event: dict[str, list[asyncpg.Record]] = {}
+    for row in rows:
+        by_event.setdefault(row["event_id"], []).append(row)
+    return by_event

@@ -1,0 +1,65 @@
+"""The report in a directory: `chaos.html` for people, `chaos.md` for a repository, `chaos.json` for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from fairgate.chaos.page import page
+from fairgate.chaos.plot import clock
+from fairgate.chaos.results import Report, Result
+from fairgate.chaos.words import COLUMNS, NOT_TESTED, environment_rows, headline, lead, row
+
+
+def write(report: Report, directory: Path, name: str = "chaos") -> list[Path]:
+    """→ what was written. Raises `OSError`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    contents = {
+        "html": page(report).encode(),
+        "md": markdown(report).encode(),
+        "json": msgspec.json.format(msgspec.json.encode(report.plain()), indent=1) + b"\n",
+    }
+    written = []
+    for ending, content in contents.items():
+        written.append(directory / f"{name}.{ending}")
+        written[-1].write_bytes(content)
+    return written
+
+
+def markdown(report: Report) -> str:
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: Report) -> Iterable[str]:
+    yield f"# {headline(report)}"
+    yield from ("", lead(report) + ". Plots are in the page beside this file.", "")
+    yield from _table(COLUMNS, [row(result) for result in report.results])
+    yield from ("", "The longest stall is of tickets; raw duplicates are repeats in the log that did no harm.")
+    for result in report.results:
+        yield from _scenario(result)
+    yield from ("", "## Where it ran", "")
+    yield from _table(("what", "is"), environment_rows(report.environment))
+    yield from ("", "## What this does not show", "")
+    yield from (f"- {one}" for one in NOT_TESTED)
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterable[str]:
+    heads = list(columns)
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + " --- |" * len(heads)
+    for cells in rows:
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _scenario(result: Result) -> Iterable[str]:
+    yield from ("", f"## {result.risk} {result.title}: {result.outcome}", "", result.about, "")
+    yield from (f"- not run: {why}" for why in [result.not_run] if why)
+    yield from (f"- ✗ {trouble}" for trouble in result.trouble)
+    yield from (f"- {clock(fault.began_s)} fault: {fault.title}" for fault in result.faults)
+    yield from (f"- {clock(note.at_s)} {note.title}" for note in result.notes)
+    yield from (f"- {bound.text}" for bound in result.bounds)
+    for line in result.broken_lines:
+        yield f"- ✗ {line.invariant} {line.name}: {line.wrong}"
+        yield from (f"  - {example}" for example in line.examples)

@@ -1,0 +1,139 @@
+"""Which requests the hot lane takes, by head and body alone. Whatever is not plain is the application's.
+
+Each rule here is one that `Edge`, `caller` and the routes have as well; where they would refuse, this answers None.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from fairgate.domain.ids import LOBBY, RESERVED_EVENT_IDS
+from fairgate.errors import OriginRefused
+from fairgate.http.answers import decode_guest, decode_join
+from fairgate.http.caller import SESSION_HEAD
+from fairgate.http.gate import PLACE_TOKEN_MAX, TOKEN_MAX, Gate, cookie_of, is_json
+from fairgate.http.headers import JSON, Header, cors
+
+Kind: TypeAlias = Literal["/queue/join", "/queue/position", "/users/sessions"]
+JOIN: Kind = "/queue/join"
+POSITION: Kind = "/queue/position"
+GUEST: Kind = "/users/sessions"
+
+Head: TypeAlias = dict[bytes, bytes]
+
+_POSTS: dict[bytes, Kind] = {JOIN.encode(): JOIN, GUEST.encode(): GUEST}
+_POSITION = re.compile(rb"/queue/position(?:\?eventId=([A-Za-z0-9_.:@-]{1,64}))?")
+_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}", re.ASCII)
+# With one of these a request is not plain.
+_UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
+_BEARER = f"Bearer {SESSION_HEAD}".encode()
+
+
+class Plain(msgspec.Struct):
+    """One hot request. `token` is empty for a guest; `named` and `place_token` are the body's."""
+
+    kind: Kind
+    head: Head
+    event_id: str = LOBBY
+    token: str = ""
+    named: str | None = None
+    place_token: str | None = None
+    body: bytes = b""
+
+    @property
+    def language(self) -> str:
+        return self.head.get(b"accept-language", b"").decode("latin-1")
+
+
+def kind_of(url: bytes, method: bytes) -> Kind | None:
+    """A first look, for every request of every connection."""
+    if method == b"POST":
+        return _POSTS.get(url)
+    return POSITION if method == b"GET" and url.startswith(b"/queue/position") else None
+
+
+def plain(kind: Kind, url: bytes, headers: list[Header], gate: Gate, body_max: int) -> Plain | None:
+    """The request, as far as its head says."""
+    head = dict(headers)
+    if len(head) != len(headers) or not _UNUSUAL.isdisjoint(head):
+        return None
+    length = head.get(b"content-length", b"0")
+    if len(length) > 8 or int(length) > (0 if kind is POSITION else body_max):
+        return None
+    request = Plain(kind, head)
+    if kind is POSITION and not _position_read(request, url):
+        return None
+    return request if _credentials_read(request, gate, empty=length == b"0") else None
+
+
+def _position_read(request: Plain, url: bytes) -> bool:
+    found = _POSITION.fullmatch(url)
+    if found is not None and found[1]:
+        request.event_id = found[1].decode()
+    return found is not None and request.event_id not in RESERVED_EVENT_IDS
+
+
+def _credentials_read(request: Plain, gate: Gate, *, empty: bool) -> bool:
+    head = request.head
+    authorization = head.get(b"authorization")
+    cookie = cookie_of(head[b"cookie"].decode("latin-1")) if b"cookie" in head else None
+    by_cookie = authorization is None and cookie is not None
+    if request.kind is not POSITION and not _may_change(head, gate, by_cookie, empty):
+        return False
+    if request.kind is GUEST:
+        return authorization is None
+    if authorization is not None:
+        request.token = authorization[7:].decode("latin-1")
+        return authorization.startswith(_BEARER) and len(authorization) <= TOKEN_MAX
+    request.token = cookie or ""
+    return request.token.startswith(SESSION_HEAD)
+
+
+def _may_change(head: Head, gate: Gate, by_cookie: bool, empty: bool) -> bool:
+    media = head.get(b"content-type", b"")
+    if media != JSON and (by_cookie or not empty) and not is_json(media.decode("latin-1")):
+        return False
+    origin = head.get(b"origin")
+    if origin is None:
+        return not by_cookie
+    try:
+        gate.admit_origin(origin.decode("latin-1"), head.get(b"host", b"").decode("latin-1"), by_cookie=by_cookie)
+    except OriginRefused:
+        return False
+    return True
+
+
+def body_read(request: Plain) -> bool:
+    """Understand the body that came behind the head. False for what the application refuses, or does for a service."""
+    if request.kind is POSITION or not request.body:
+        return True
+    try:
+        if request.kind is GUEST:
+            return decode_guest(request.body).user_id is None
+        order = decode_join(request.body)
+    except (msgspec.DecodeError, UnicodeError):
+        return False
+    if order.event_id is not None:
+        request.event_id = order.event_id
+    request.named, request.place_token = order.user_id, order.place_token
+    return (
+        _ID.fullmatch(request.event_id) is not None
+        and request.event_id not in RESERVED_EVENT_IDS
+        and (order.user_id is None or _ID.fullmatch(order.user_id) is not None)
+        and (order.place_token is None or len(order.place_token) <= PLACE_TOKEN_MAX)
+    )
+
+
+def lines(headers: list[Header]) -> bytes:
+    return b"".join(b"%s: %s\r\n" % header for header in headers)
+
+
+def cors_lines(head: Head, gate: Gate) -> bytes:
+    """For an answer to a page of another site that the operator allows."""
+    origin = head.get(b"origin")
+    if origin is None or not gate.foreign(origin.decode("latin-1")):
+        return b""
+    return lines(cors(origin.decode("latin-1")))

@@ -1,0 +1,1 @@
+"""The embedded servers of `fairgate up`: real Kafka, Valkey and PostgreSQL, started, watched and stopped."""

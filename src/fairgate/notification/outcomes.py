@@ -1,0 +1,75 @@
+"""Keeps the line's cache of outcomes up to date with the facts that notification reads (§4: `{K}:user`).
+
+SQL decides; the cache only answers faster. So it is written beside the partition, not in its way: what Valkey cannot
+take now is kept here, newest per user, and written when it is back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from fairgate.domain.place import Outcome
+from fairgate.domain.ticket import TicketStatus
+from fairgate.lifecycle import Service
+from fairgate.stores.inbox import IssuedTicket
+
+log = structlog.get_logger("fairgate.notification.outcomes")
+
+Remember = Callable[[str, Sequence[tuple[str, Outcome]]], Awaitable[None]]
+
+# About 30 MB at the very most; beyond it the oldest are left for SQL to answer.
+KEPT_MAX = 100_000
+PER_CALL = 1_000
+
+
+class Outcomes(Service):
+    """`remember(event_id, [(user_id, outcome)])` writes to the cache and may be repeated. Signal: `remembered`."""
+
+    name = "outcome-cache"
+
+    def __init__(self, remember: Remember) -> None:
+        super().__init__()
+        self._remember = remember
+        self._pending: dict[tuple[str, str], Outcome] = {}
+
+    async def add(self, tickets: Sequence[IssuedTicket], within_s: float = 1.0) -> None:
+        """Take these over. While all is well this returns when the cache has them; while Valkey is away, at once."""
+        for ticket in tickets:
+            status = TicketStatus(ticket.status).seen_from_the_line
+            self._pending[ticket.event_id, ticket.user_id] = Outcome(status, ticket.sequence, ticket.ticket_id)
+        self._drop_the_oldest()
+        if tickets and self.failing is None:
+            await self._written(within_s)
+
+    async def run_once(self) -> bool:
+        by_event: dict[str, list[tuple[str, Outcome]]] = defaultdict(list)
+        for (event_id, user_id), outcome in self._pending.items():
+            by_event[event_id].append((user_id, outcome))
+        for event_id, outcomes in by_event.items():
+            for start in range(0, len(outcomes), PER_CALL):
+                await self._write(event_id, outcomes[start : start + PER_CALL])
+        return False
+
+    async def _write(self, event_id: str, outcomes: list[tuple[str, Outcome]]) -> None:
+        await self._remember(event_id, outcomes)
+        for user_id, outcome in outcomes:
+            if self._pending.get((event_id, user_id)) is outcome:
+                del self._pending[event_id, user_id]
+        self.signals["remembered"].fire(len(outcomes))
+
+    async def _written(self, within_s: float) -> None:
+        try:
+            async with self.signals["remembered"].expect(len(self._pending), within_s):
+                self.wake.set()
+        except TimeoutError:
+            log.warning("the cache of outcomes is behind", pending=len(self._pending))
+
+    def _drop_the_oldest(self) -> None:
+        excess = len(self._pending) - KEPT_MAX
+        for key in list(self._pending)[: max(0, excess)]:
+            del self._pending[key]
+        if excess > 0:
+            log.warning("outcomes left out of the cache", count=excess)

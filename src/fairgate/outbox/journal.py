@@ -1,0 +1,210 @@
+"""Moves the lines' journals from Valkey to topic `queue-journal`, and writes snapshots where an era begins.
+
+    {K}:journal ──oldest entries──▶ produce (acks=all) ──all acknowledged──▶ trim, say "journaled up to here"
+
+One process holds the shard, but nothing depends on it: what is in the topic means the same in any order and any number
+of times (`domain/journal.py`). Entries leave Valkey only when Kafka has them, and only if the server is still the one
+that they were read from. With Kafka away for long the journal reaches its bound, is dropped and marked; the first
+record that Kafka takes then ends the gap, and the line is written as a snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from fairgate import telemetry
+from fairgate.domain.line import Line
+from fairgate.domain.messages import QueueJournal, cloud_event_headers
+from fairgate.errors import StaleGeneration
+from fairgate.failpoints import failpoint
+from fairgate.lifecycle import Service
+from fairgate.stores.journal import KINDS, Entry, JournalStore, Taken
+from fairgate.stores.leases import Shards
+from fairgate.stores.lines import LineBook
+from fairgate.streams.producer import Headers
+from fairgate.streams.publisher import Publisher
+
+T = TypeVar("T")
+
+# The net under the notice of an entry in an empty journal.
+SWEEP_S = 2.0
+
+# The topic keeps seven days; a line that is older is written anew before its first records go.
+SNAPSHOT_EVERY_S = 2 * 86_400
+
+# 5,000 users are at most half a megabyte: a broker takes one by default.
+USERS_MAX = 5_000
+
+
+class Journal(Service):
+    """Signals: `journaled` (entries), `snapshots`, `gaps`."""
+
+    name = "journal"
+
+    def __init__(self, store: JournalStore, book: LineBook, shards: Shards, publisher: Publisher, topic: str) -> None:
+        super().__init__()
+        self._store, self._book, self._shards = store, book, shards
+        self._publisher, self._topic = publisher, topic
+        self._stirred: set[str] = set()
+        self._swept_at = float("-inf")
+
+    def heard(self, event_id: str) -> None:
+        """This line's empty journal has an entry now."""
+        self._stirred.add(event_id)
+        self.wake.set()
+
+    def sweep_soon(self) -> None:
+        """Notices may have been lost."""
+        self._swept_at = float("-inf")
+        self.wake.set()
+
+    async def run_once(self) -> bool:
+        await self._sweep()
+        lines = [line for line in self._ours() if line.event_id in self._stirred]
+        self._stirred.clear()
+        try:
+            more = await self._move(lines)
+        except Exception:
+            self._stirred |= {line.event_id for line in lines}
+            raise
+        self._stirred |= more
+        self.idle_s = SWEEP_S
+        return bool(self._stirred)
+
+    async def teardown(self) -> None:
+        await self._publisher.close()
+
+    # ---- which lines
+
+    def _ours(self) -> list[Line]:
+        held = self._shards.epochs
+        return [line for line in self._book if line.shard in held and line.generation > 0]
+
+    async def _sweep(self) -> None:
+        if time.monotonic() - self._swept_at < SWEEP_S:
+            return
+        lines = self._ours()
+        found = await asyncio.gather(*(self._store.waits(line) for line in lines))
+        self._stirred |= {line.event_id for line, waits in zip(lines, found, strict=True) if waits}
+        self._swept_at = time.monotonic()
+
+    # ---- the way of the entries
+
+    async def _move(self, lines: Sequence[Line]) -> set[str]:
+        """Once around for these lines. → those that have more."""
+        taken = [one for one in await asyncio.gather(*(_unless_stale(self._store.take(line)) for line in lines)) if one]
+        for one in taken:
+            await self._mind_the_era(one)
+        full = [one for one in taken if one.entries]
+        records = [record for one in full for record in await self._records(one)]
+        if records:
+            failpoint("journal.taken")
+            await self._publisher.publish(self._topic, records)
+            failpoint("journal.published")
+            telemetry.PUBLISHED.labels("queue-journal").inc(len(records))
+        left = await asyncio.gather(*(_unless_stale(self._store.trim(one)) for one in full))
+        failpoint("journal.trimmed")
+        self.signals["journaled"].fire(sum(len(one.entries) for one in full))
+        more = {one.line.event_id for one, count in zip(full, left, strict=True) if count}
+        return more | {one.line.event_id for one in taken if one.gap}
+
+    async def _mind_the_era(self, taken: Taken) -> None:
+        """A new one where the journal has a gap, and where the topic will soon forget the last snapshot."""
+        if taken.gap:
+            gap = QueueJournal(event_id=taken.line.event_id, kind="gap", era=taken.era, timestamp=_now_ms())
+            await self._publisher.publish(self._topic, [_record(gap, f"gap:{taken.era}")])
+            self.signals["gaps"].fire()
+        elif time.time() - (taken.snapshot_at or _created_s(taken.line)) < SNAPSHOT_EVERY_S:
+            return
+        await _unless_stale(self._store.begin_era(taken))
+
+    async def _records(self, taken: Taken) -> list[tuple[str, str, Headers]]:
+        eras = [entry for entry in taken.entries if entry.kind == "e"]
+        whole = [record for entry in eras[-1:] for record in await self._snapshot(taken, entry)]
+        return whole + [_record(message, message_id) for message, message_id in _messages(taken)]
+
+    async def _snapshot(self, taken: Taken, begin: Entry) -> list[tuple[str, str, Headers]]:
+        """All who wait, in parts. Empty where the server changed meanwhile: then another one is written later."""
+        name, after, ended, parts = uuid.uuid4().hex, 0, False, []
+        while not ended:
+            piece = await _unless_stale(self._store.scan(taken, after))
+            if piece is None:
+                return []
+            users, sequences, ended = piece
+            after = max(sequences, default=after)
+            parts.append((users, sequences))
+        self.signals["snapshots"].fire()
+        return [
+            _record(
+                QueueJournal(
+                    event_id=taken.line.event_id,
+                    kind="snapshot",
+                    era=begin.era,
+                    timestamp=_now_ms(),
+                    users=users,
+                    sequences=sequences,
+                    snapshot=name,
+                    part=part,
+                    parts=len(parts) if part == len(parts) - 1 else None,
+                    watermark=begin.sequences[0] if part == len(parts) - 1 else None,
+                ),
+                f"{name}.{part}",
+            )
+            for part, (users, sequences) in enumerate(parts)
+        ]
+
+
+def _messages(taken: Taken) -> Iterator[tuple[QueueJournal, str]]:
+    """The entries, those of one kind and era together."""
+    for entries in _runs(entry for entry in taken.entries if entry.kind in KINDS):
+        first = entries[0]
+        message = QueueJournal(
+            event_id=taken.line.event_id,
+            kind=KINDS[first.kind],
+            era=first.era,
+            timestamp=int(first.id.partition("-")[0]),
+            users=[user for entry in entries for user in entry.users],
+            sequences=[sequence for entry in entries for sequence in entry.sequences],
+        )
+        yield message, first.id
+
+
+def _runs(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    run: list[Entry] = []
+    size = 0
+    for entry in entries:
+        same = run and (KINDS[entry.kind], entry.era) == (KINDS[run[0].kind], run[0].era)
+        if run and (not same or size + len(entry.users) > USERS_MAX):
+            yield run
+            run, size = [], 0
+        run.append(entry)
+        size += len(entry.users)
+    if run:
+        yield run
+
+
+def _record(message: QueueJournal, name: str) -> tuple[str, str, Headers]:
+    text = msgspec.json.encode(message).decode()
+    return message.event_id, text, cloud_event_headers(f"{message.event_id}:{name}", "queue-journal")
+
+
+async def _unless_stale(step: Awaitable[T]) -> T | None:
+    """None where the line is being recovered: its journal waits until it is open again."""
+    try:
+        return await step
+    except StaleGeneration:
+        return None
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _created_s(line: Line) -> float:
+    return line.created_at.timestamp() if line.created_at is not None else time.time()

@@ -1,0 +1,111 @@
+"""Closes what Kafka itself can lose (retention, a topic made anew, a power cut): what SQL promised goes out again.
+
+A sweeper notes the database's time and the end of the topic. When the group has read up to that end, whatever SQL still
+misses from before that time was lost, and is sent again: a repeat is harmless, since an admission is settled once and a
+notification has its id.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from fairgate.lifecycle import Service
+from fairgate.stores.database import Database
+from fairgate.stores.leases import Shards
+from fairgate.streams.log import Log, Offsets, has_passed
+
+log = structlog.get_logger("fairgate.outbox")
+
+# Losses of this kind are rare and nobody waits for the last second; a look costs two small questions to Kafka.
+EVERY_S = 15.0
+# What was promised just before the mark may have been sent just after it.
+MARGIN = timedelta(seconds=30)
+CHUNK = 1_000
+
+# One process sweeps: the one that holds this shard.
+SWEEPING_SHARD = 0
+
+
+class Lost(Protocol):
+    """What is missing behind a stage, and how it goes out again."""
+
+    name: str
+
+    async def time(self) -> datetime: ...
+    async def send_again(self, before: datetime) -> int: ...
+
+
+class Sweep(Service):
+    """Signals: `looked`, `sent_again` (count)."""
+
+    idle_s = EVERY_S
+
+    def __init__(self, lost: Lost, kafka: Log, topic: str, shards: Shards) -> None:
+        super().__init__()
+        self.name = f"sweep-{lost.name}"
+        self._lost, self._kafka, self._topic, self._shards = lost, kafka, topic, shards
+        self._mark: tuple[datetime, Offsets] | None = None
+
+    async def run_once(self) -> bool:
+        if SWEEPING_SHARD not in self._shards.epochs:
+            self._mark = None
+            return False
+        if self._mark is not None:
+            before, ends = self._mark
+            if not has_passed(await self._kafka.committed(self._topic, list(ends)), ends):
+                return False
+            await self._send_again(before - MARGIN)
+        self._mark = await self._now()
+        self.signals["looked"].fire()
+        return False
+
+    async def teardown(self) -> None:
+        await self._kafka.close()
+
+    async def _send_again(self, before: datetime) -> None:
+        count = await self._lost.send_again(before)
+        if count:
+            log.warning("Kafka has lost what SQL promised; sent again", what=self._lost.name, count=count)
+            self.signals["sent_again"].fire(count)
+
+    async def _now(self) -> tuple[datetime, Offsets]:
+        return await self._lost.time(), await self._kafka.ends(self._topic)
+
+
+class _InSql:
+    """By the database's clock, which the rows were stamped by."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def time(self) -> datetime:
+        async with self._database.connection() as connection:
+            now: datetime = await self._database.queries.database_time(connection)
+        return now
+
+
+class LostAdmissions(_InSql):
+    """Admissions without a ticket, though ticketing has read past them."""
+
+    name = "lost-admissions"
+
+    async def send_again(self, before: datetime) -> int:
+        async with self._database.transaction() as connection:
+            return int(await self._database.queries.resend_lost_admissions(connection, before=before, limit=CHUNK))
+
+
+class UntoldTickets(_InSql):
+    """Tickets without an inbox row, though notification has read past them."""
+
+    name = "untold-tickets"
+
+    async def send_again(self, before: datetime) -> int:
+        async with self._database.transaction() as connection:
+            return int(
+                await self._database.queries.reannounce_untold_tickets(
+                    connection, before=before, limit=CHUNK, shard=SWEEPING_SHARD
+                )
+            )

@@ -1,0 +1,193 @@
+"""The queue service (F1–F4): join, position, leave, the public board. Neither Kafka nor SQL is on a join's way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from fairgate.domain.ids import event_id as valid_event_id
+from fairgate.domain.line import Line
+from fairgate.domain.place import Outcome, Place, PlaceSigner, Status
+from fairgate.errors import FairgateError, NotJournaled, StaleGeneration, Unavailable
+from fairgate.failpoints import failpoint
+from fairgate.queue.batcher import Answer, Answers, Batcher, Settling
+from fairgate.queue.journaled import Journaled
+from fairgate.stores.database import Database
+from fairgate.stores.line import JOINS_MAX, READS_MAX, Answered, Board, LineStore
+from fairgate.stores.lines import LineBook
+from fairgate.stores.standings import read_standings
+
+# F3: cacheable for a second, and about 128 steps.
+BOARD_S, BOARD_STEPS = 1.0, 128
+
+# Kafka has a leave within milliseconds; while it is away, who leaves waits no longer than this.
+LEAVE_S = 1.0
+
+
+T = TypeVar("T")
+
+# Valkey does not know, or knows a state that passes: a cache may have missed the next one.
+_ASK_SQL = frozenset({Status.NONE, Status.ADMITTED})
+
+
+class Shown(NamedTuple):
+    """Who joins, and the place that a token proves to have been this user's."""
+
+    user_id: str
+    sequence: int
+
+
+class PublicBoard(msgspec.Struct, frozen=True, kw_only=True):
+    """F3: the line as everybody may see it. `remaining` is None for unlimited."""
+
+    line: Line
+    size: int
+    serving: int
+    admitted: int
+    remaining: int | None
+    steps: list[tuple[int, int]]
+    recovering: bool = False
+    bound: str = "none"  # what decides how many are admitted now (`admission/pace.py`)
+
+
+class Queue:
+    """What the edge calls. `signer` makes the placeToken of a place.
+
+    With `journaled`, who leaves is answered when Kafka has it, at most `LEAVE_S` later: nobody shows a token of having
+    left, so that a leave which was lost with the server would bring its user back. With `joins_wait`, who joins too.
+    """
+
+    def __init__(
+        self,
+        lines: LineBook,
+        store: LineStore,
+        database: Database,
+        signer: PlaceSigner,
+        journaled: Journaled | None = None,
+        *,
+        joins_wait: bool = True,
+    ) -> None:
+        self._lines, self._store, self._database = lines, store, database
+        self.signer, self._journaled = signer, journaled
+        self._joins_wait = joins_wait and journaled is not None
+        self._joins: Batcher[str | Shown] = Batcher(self._send_joins, lines.get, JOINS_MAX)
+        self._reads: Batcher[str] = Batcher(self._send_reads, lines.get, READS_MAX)
+        self._boards: dict[str, tuple[float, PublicBoard]] = {}
+        self._reading: dict[str, asyncio.Lock] = {}
+
+    def line(self, event_id: str) -> Line:
+        """Raises `UnknownLine`."""
+        return self._lines.get(valid_event_id(event_id))
+
+    def join(self, event_id: str, user_id: str, answer: Answer, place_token: str | None = None) -> None:
+        """A place at the tail, or the place or outcome that the user has. Answers exactly once.
+
+        A genuine `place_token` may bring a lost place back; any other is as good as none.
+        """
+        sequence = None if place_token is None else self.signer.sequence(place_token, event_id, user_id)
+        self._joins.add(event_id, user_id if sequence is None else Shown(user_id, sequence), answer)
+
+    def position(self, event_id: str, user_id: str, answer: Answer) -> None:
+        """Where the user stands; where Valkey does not know, SQL is asked."""
+        self._reads.add(event_id, user_id, answer)
+
+    async def positions(self, event_id: str, users: Sequence[str]) -> list[Place]:
+        """Many users of one line at once, in their order; `none` for whom nobody can say now."""
+        places: list[Place] = []
+        for start in range(0, len(users), READS_MAX):
+            answers = await self._send_reads(self.line(event_id), users[start : start + READS_MAX])
+            places += [answer if isinstance(answer, Place) else Place(Status.NONE) for answer in answers]
+        return places
+
+    async def leave(self, event_id: str, user_id: str) -> Place:
+        """`left` now, or what the user is instead."""
+        answered = await self._current(self._lines.get(event_id), lambda line: self._store.leave(line, user_id))
+        failpoint("queue.left")
+        await self._made_safe(event_id, answered)
+        place = answered.places[0]
+        assert isinstance(place, Place)
+        if place.status is not Status.NONE:
+            return place
+        known = (await self._standings(event_id, [user_id])).get(user_id)
+        return place if known is None else Place(known.status, known.sequence, None, place.size, known.ticket_id)
+
+    async def _made_safe(self, event_id: str, answered: Answered) -> None:
+        """What was left is left, also while Kafka is away; only where joins wait do leaves insist."""
+        if self._journaled is None:
+            return
+        if self._joins_wait:
+            await self._journaled.wait(event_id, answered)
+        else:
+            with contextlib.suppress(NotJournaled):
+                await self._journaled.wait(event_id, answered, LEAVE_S)
+
+    async def board(self, event_id: str) -> PublicBoard:
+        """At most `BOARD_S` old; one reader asks Valkey for all that come at the same time."""
+        line = self.line(event_id)
+        async with self._reading.setdefault(event_id, asyncio.Lock()):
+            made_at, board = self._boards.get(event_id, (0.0, None))
+            if board is None or time.monotonic() - made_at >= BOARD_S or board.line.version != line.version:
+                board = await self._read_board(line)
+                self._boards[event_id] = (time.monotonic(), board)
+            return board
+
+    async def _read_board(self, line: Line) -> PublicBoard:
+        seen: Board = await self._current(line, lambda known: self._store.board(known, BOARD_STEPS))
+        return PublicBoard(
+            line=line,
+            size=seen.size + seen.claims,
+            serving=seen.serving,
+            admitted=seen.admitted,
+            remaining=None if line.capacity is None else max(0, line.capacity - seen.admitted),
+            steps=seen.steps,
+            recovering=seen.recovering,
+            bound=seen.bound,
+        )
+
+    async def _send_joins(self, line: Line, asked: Sequence[str | Shown]) -> Answers | Settling:
+        users = [one if isinstance(one, str) else one.user_id for one in asked]
+        shown = [(i, one.sequence) for i, one in enumerate(asked) if isinstance(one, Shown)]
+        answered = await self._current(line, lambda known: self._store.join(known, users, shown))
+        failpoint("queue.joined")
+        if self._journaled is None or not self._joins_wait:
+            return answered.places
+        return Settling(answered.places, self._journaled.wait(line.event_id, answered))
+
+    async def _send_reads(self, line: Line, users: Sequence[str]) -> Sequence[Place | FairgateError]:
+        """What Valkey does not know, and what may have moved on behind it, SQL is asked, all users at once."""
+        places = await self._current(line, lambda known: self._store.positions(known, users))
+        unsure = [i for i, place in enumerate(places) if place.status in _ASK_SQL]
+        if not unsure:
+            return places
+        answers: list[Place | FairgateError] = list(places)
+        try:
+            standings = await self._standings(line.event_id, [users[i] for i in unsure])
+        except Unavailable as error:
+            for i in unsure:
+                answers[i] = error if places[i].status is Status.NONE else places[i]
+            return answers
+        for i in unsure:
+            known = standings.get(users[i])
+            if known is not None:
+                answers[i] = Place(known.status, known.sequence, None, places[i].size, known.ticket_id)
+        return answers
+
+    async def _current(self, line: Line, step: Callable[[Line], Awaitable[T]]) -> T:
+        """Once more with fresh settings where the generation has just moved on."""
+        try:
+            return await step(line)
+        except StaleGeneration:
+            await self._lines.refresh()
+            newer = self._lines.get(line.event_id)
+            if newer.generation == line.generation:
+                raise
+            return await step(newer)
+
+    async def _standings(self, event_id: str, users: Sequence[str]) -> dict[str, Outcome]:
+        async with self._database.connection() as connection:
+            return await read_standings(self._database, connection, event_id, users)

@@ -1,0 +1,80 @@
+"""One process of one role: starts its services, answers for its health, stops in order on SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping
+
+import structlog
+import uvloop
+
+from fairgate import failpoints, telemetry
+from fairgate.config import Config
+from fairgate.http.ops import OpsServer
+from fairgate.lifecycle import Service, stop_in_order
+from fairgate.links import Links
+from fairgate.logs import set_up_logs
+from fairgate.stores.leases import Slot
+from fairgate.wiring import ROLES
+
+log = structlog.get_logger("fairgate.run")
+
+# How often a process looks whether its slot is still its own.
+SLOT_CHECK_S = 1.0
+
+
+def run_role(role: str, config: Config) -> None:
+    """Blocks until SIGTERM or SIGINT. Exit status 1 where the slot was lost: the supervisor starts us anew."""
+    set_up_logs(config.log_format, config.log_level, role=role)
+    failpoints.arm(os.environ)
+    lost_its_slot = uvloop.run(_run(role, config))
+    if lost_its_slot:
+        sys.exit(1)
+
+
+async def _run(role: str, config: Config) -> bool:
+    links = Links(config, role)
+    services: list[Service] = []
+
+    def ready() -> Mapping[str, str | None]:
+        return {service.name: service.failing for service in services}
+
+    services += ROLES[role](links, ready)
+    ops = OpsServer(host=config.host, port=config.ops_port_of(role), ready=ready)
+    telemetry.watch(services)
+    ending = _ending()
+    started: list[Service] = []
+    try:
+        await ops.start()
+        for service in reversed(services):
+            started.insert(0, service)
+            await service.start()
+        log.info("started", role=role, ops_port=ops.port)
+        return await _until_the_end(ending, services)
+    finally:
+        await stop_in_order(started)
+        await ops.stop()
+        await links.close()
+        log.info("stopped", role=role)
+
+
+def _ending() -> asyncio.Event:
+    ending, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    return ending
+
+
+async def _until_the_end(ending: asyncio.Event, services: list[Service]) -> bool:
+    """True when the slot is somebody else's: two processes of one name must not go on."""
+    slots = [service for service in services if isinstance(service, Slot)]
+    while not ending.is_set():
+        if any(slot.lost for slot in slots):
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), SLOT_CHECK_S)
+    return False

@@ -1,0 +1,191 @@
+"""The inbox in SQL: what users were or will be told. Its id makes a repeat harmless.
+
+The order is (tx, seq): the id of the inserting transaction, then the row. A sequence alone would not do: its numbers
+are given out before the commit, so a reader that asks for "newer than" would skip who commits late. A page therefore
+ends at the oldest transaction that is still running.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+
+from fairgate.errors import InvalidRequest
+from fairgate.stores.database import Database
+
+_CURSOR = re.compile(r"([0-9]{1,19})-([0-9]{1,18})", re.ASCII)
+_START = ("0", 0)
+
+
+class Name(NamedTuple):
+    """The primary key."""
+
+    user_id: str
+    id: str
+
+
+class Note(NamedTuple):
+    """A row to add. `payload` is the JSON document that the client gets."""
+
+    user_id: str
+    id: str
+    kind: str
+    payload: bytes
+
+    @property
+    def name(self) -> Name:
+        return Name(self.user_id, self.id)
+
+
+class InboxItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A row as it was kept. `cursor` is the reader's place behind it."""
+
+    id: str
+    kind: str
+    payload: dict[str, Any]
+    created_at: datetime
+    seen_at: datetime | None
+    cursor: str
+
+
+class Owned(NamedTuple):
+    """An item and whose it is."""
+
+    user_id: str
+    item: InboxItem
+
+
+class Added(NamedTuple):
+    """Which notes are new, and which SQL can never hold (bad characters, say) with the reason."""
+
+    new: set[Name]
+    refused: list[tuple[Note, str]]
+
+
+class IssuedTicket(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket as SQL has it, and its owner's language. `issued_ms` is epoch milliseconds."""
+
+    ticket_id: str
+    user_id: str
+    event_id: str
+    number: int
+    sequence: int
+    status: str
+    issued_ms: int
+    locale: str
+
+
+class InboxStore:
+    """Raises `Unavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._q = database.queries
+
+    async def add(self, notes: Sequence[Note]) -> Added:
+        """Keep them all, in one statement. What SQL refuses as data is set aside with its reason, alone."""
+        if not notes:
+            return Added(set(), [])
+        try:
+            return Added(await self._insert(notes), [])
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            if len(notes) == 1:
+                return Added(set(), [(notes[0], str(error))])
+        half = len(notes) // 2
+        first, second = await self.add(notes[:half]), await self.add(notes[half:])
+        return Added(first.new | second.new, first.refused + second.refused)
+
+    async def _insert(self, notes: Sequence[Note]) -> set[Name]:
+        async with self._database.connection() as connection:
+            rows = await self._q.add_notifications(
+                connection,
+                user_ids=[note.user_id for note in notes],
+                ids=[note.id for note in notes],
+                kinds=[note.kind for note in notes],
+                payloads=[note.payload.decode() for note in notes],
+            )
+        return set(map(_name, rows))
+
+    async def after(self, user_id: str, cursor: str | None, limit: int) -> list[InboxItem]:
+        """At most `limit` rows behind the cursor, seen or not, oldest first. Raises `InvalidRequest` for a bad one."""
+        tx, seq = parsed_cursor(cursor)
+        async with self._database.connection() as connection:
+            rows = await self._q.inbox_after(connection, user_id=user_id, tx=tx, seq=seq, limit=limit)
+        return list(map(_item, rows))
+
+    async def unseen(self, user_ids: Collection[str], each: int) -> list[Owned]:
+        """The oldest unacknowledged rows, at most `each` per user. Sees every commit, also the latest."""
+        async with self._database.connection() as connection:
+            rows = await self._q.inbox_unseen(connection, user_ids=list(user_ids), each=each)
+        return list(map(_owned, rows))
+
+    async def edge(self) -> str:
+        """Where a sweep starts: nothing before it can still appear."""
+        async with self._database.connection() as connection:
+            return str(await self._q.inbox_edge(connection))
+
+    async def since(self, edge: str, user_ids: Collection[str]) -> tuple[str, list[Owned]]:
+        """The next edge, and these users' unseen rows in between: none is ever skipped, none comes twice."""
+        async with self._database.connection() as connection:
+            rows = await self._q.inbox_since(connection, tx=edge, user_ids=list(user_ids))
+        return rows[0]["edge"], [_owned(row) for row in rows if row["id"] is not None]
+
+    async def still_unseen(self, names: Collection[Name]) -> set[Name]:
+        """Which of these nobody has acknowledged yet, here or elsewhere."""
+        async with self._database.connection() as connection:
+            return {_name(row) for row in await self._q.still_unseen(connection, **_columns(names))}
+
+    async def mark_seen(self, names: Collection[Name]) -> set[Name]:
+        """Which of these exist: they are seen now. The first moment stays, so a repeat changes nothing."""
+        async with self._database.connection() as connection:
+            return {_name(row) for row in await self._q.mark_seen(connection, **_columns(names))}
+
+    async def tickets(self, ticket_ids: Collection[str]) -> dict[str, IssuedTicket]:
+        """Which of these tickets exist, by id (each a UUID in its usual form)."""
+        async with self._database.connection() as connection:
+            rows = await self._q.issued_tickets(connection, ticket_ids=list(ticket_ids))
+        return {row["ticket_id"]: IssuedTicket(**dict(row)) for row in rows}
+
+    async def locales(self, user_ids: Collection[str]) -> dict[str, str]:
+        """The languages of those who chose one."""
+        async with self._database.connection() as connection:
+            rows = await self._q.locales_of(connection, user_ids=list(user_ids))
+        return {row["user_id"]: row["locale"] for row in rows}
+
+
+def parsed_cursor(cursor: str | None) -> tuple[str, int]:
+    """Transaction and row; None is the beginning. Raises `InvalidRequest` for anything that we did not give out."""
+    if cursor is None:
+        return _START
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise InvalidRequest("after must be a cursor that an earlier answer gave")
+    return found[1], int(found[2])
+
+
+def _columns(names: Collection[Name]) -> dict[str, list[str]]:
+    return {"user_ids": [name.user_id for name in names], "ids": [name.id for name in names]}
+
+
+def _name(row: asyncpg.Record) -> Name:
+    return Name(row["user_id"], row["id"])
+
+
+def _item(row: asyncpg.Record) -> InboxItem:
+    return InboxItem(
+        id=row["id"],
+        kind=row["kind"],
+        payload=msgspec.json.decode(row["payload"]),
+        created_at=row["created_at"],
+        seen_at=row["seen_at"],
+        cursor=f"{row['tx']}-{row['seq']}",
+    )
+
+
+def _owned(row: asyncpg.Record) -> Owned:
+    return Owned(row["user_id"], _item(row))

@@ -1,0 +1,122 @@
+"""A line's journal in Valkey (`{K}:journal`): joins and leaves on their way to Kafka, one entry per batch.
+
+An entry is a kind and a text. `j`: `<era> <first sequence> <user> <user> …`, consecutive joins. `p`: `<era> <sequence>
+<user> …`, places that came back by a token. `l`: the same of leaves. `e`: `<era> <highest sequence before it>`, a new
+era begins: what stands before is told by a snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from fairgate.domain.line import Line, first_sequence
+from fairgate.stores.keys import JOURNAL_CHANNEL, JOURNALED_CHANNEL
+from fairgate.stores.line import LineStore
+from fairgate.stores.valkey import Script
+
+# 200 batches of 512 joins are 3 MB: a few milliseconds of everybody.
+TAKE_MAX = 200
+SCAN_MAX = 2_000
+
+KINDS: Mapping[str, Literal["joined", "left"]] = {"j": "joined", "p": "joined", "l": "left"}
+
+_TAKE, _TRIM, _ERA, _SCAN = (Script(f"journal_{name}") for name in ("take", "trim", "era", "scan"))
+
+
+class Entry(NamedTuple):
+    """`kind` as above; for `e`, `sequences` has the watermark alone."""
+
+    id: str
+    kind: str
+    era: int
+    users: list[str]
+    sequences: list[int]
+
+
+class Taken(NamedTuple):
+    """The oldest entries of a line, read under `fence`: only under the same one they may be forgotten."""
+
+    line: Line
+    fence: str
+    era: int
+    gap: bool
+    snapshot_at: int
+    entries: list[Entry]
+
+    @property
+    def full(self) -> bool:
+        return len(self.entries) >= TAKE_MAX
+
+
+class JournalStore:
+    """Raises `Unavailable`; `StaleGeneration` where this server is not the one that SQL names."""
+
+    def __init__(self, store: LineStore) -> None:
+        self._store = store
+
+    async def take(self, line: Line) -> Taken:
+        k = self._store.keys(line.event_id)
+        fence = await self._store.fence_of(line)
+        era, gap, snapshot_at, *flat = await self._store.channel.run(_TAKE, [k.journal, k.state], [fence, TAKE_MAX])
+        entries = [entry(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
+        return Taken(line, fence, era, bool(gap), snapshot_at, entries)
+
+    async def trim(self, taken: Taken) -> int:
+        """Kafka has these. → how many remain."""
+        k = self._store.keys(taken.line.event_id)
+        left: int = await self._store.channel.run(
+            _TRIM,
+            [k.journal, k.state],
+            [taken.fence, taken.entries[-1].id, JOURNALED_CHANNEL, taken.line.event_id],
+        )
+        return left
+
+    async def begin_era(self, taken: Taken) -> None:
+        """End the gap, if there is one; who waits now is to be told by a snapshot."""
+        k, line = self._store.keys(taken.line.event_id), taken.line
+        await self._store.channel.run(
+            _ERA,
+            [k.journal, k.state, k.sequence],
+            [taken.fence, taken.era, first_sequence(line.generation), JOURNAL_CHANNEL, line.event_id],
+        )
+
+    async def scan(self, taken: Taken, after: int) -> tuple[list[str], list[int], bool]:
+        """Who waits behind this sequence, in order, and whether that is all."""
+        k = self._store.keys(taken.line.event_id)
+        ended, *flat = await self._store.channel.run(_SCAN, [k.line, k.claims, k.state], [taken.fence, after, SCAN_MAX])
+        return [user.decode() for user in flat[::2]], [int(score) for score in flat[1::2]], bool(ended)
+
+    async def waits(self, line: Line) -> bool:
+        """Whether there is anything to take, or a gap to close."""
+        k = self._store.keys(line.event_id)
+        await self._store.channel.connect()
+        last, entries = await asyncio.gather(
+            self._store.channel.command("HGET", k.state, "journal_last"),
+            self._store.channel.command("XLEN", k.journal),
+        )
+        return last == b"+" or int(entries) > 0
+
+    async def journaled(self, event_id: str) -> str:
+        """The entry up to which Kafka has this line's journal; empty where nothing was said."""
+        await self._store.channel.connect()
+        known = await self._store.channel.command("HGET", self._store.keys(event_id).state, "journaled")
+        return "" if known is None else known.decode()
+
+
+def entry(id: bytes, kind: bytes, text: bytes) -> Entry:
+    era, *words = text.decode().split(" ")
+    if kind == b"j":
+        first, users = int(words[0]), words[1:]
+        return Entry(id.decode(), "j", int(era), users, list(range(first, first + len(users))))
+    return Entry(id.decode(), kind.decode(), int(era), words[1::2], [int(word) for word in words[::2]])
+
+
+def comes_before(earlier: str, later: str) -> bool:
+    """Whether the stream id is smaller, or the same. The empty one comes before all."""
+    return _parts(earlier) <= _parts(later)
+
+
+def _parts(stream_id: str) -> list[int]:
+    return [int(part) for part in stream_id.split("-")] if stream_id else []

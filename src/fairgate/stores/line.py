@@ -1,0 +1,252 @@
+"""One waiting line in Valkey, as the stages use it. Each method is one script, one atomic step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from fairgate.domain.line import Line, first_sequence
+from fairgate.domain.place import Outcome, Place, Status
+from fairgate.errors import FairgateError, LineNotOpen, StaleGeneration
+from fairgate.stores.keys import JOURNAL_CHANNEL, WAKE_CHANNEL, LineKeys, canary
+from fairgate.stores.valkey import Channel, Script
+
+# A batch must not hold the server so long that another line's callers notice (512 joins are about 1 ms).
+JOINS_MAX = 512
+READS_MAX = 1_000
+CLAIMS_MAX = 2_000
+
+# An outcome is a cache in front of SQL; a week covers the life of a sale.
+OUTCOME_KEPT_S = 7 * 86_400
+
+_JOIN, _POSITION, _LEAVE, _BOARD = Script("join"), Script("position"), Script("leave"), Script("board")
+_BOUND = Script("bound")
+_CLAIM, _CLEAR, _PREPARE, _REMEMBER = Script("claim"), Script("clear"), Script("prepare"), Script("remember")
+
+# A line's journal may hold this much on its way to Kafka: at 30 bytes a join, two millions.
+JOURNAL_MAX_BYTES = 64 * 1024 * 1024
+
+_NOT_OPEN, _SEE_OUTCOME = -1, -3
+NOWHERE = "+"
+_STATUS_OF = {0: Status.ADMITTED, -2: Status.SOLD_OUT, -4: Status.NONE, -5: Status.LEFT}
+
+
+class Claim(NamedTuple):
+    """A waiter who has left the sorted set but is not yet safely in SQL."""
+
+    user_id: str
+    sequence: int
+
+
+class Claimed(NamedTuple):
+    """What a claim call moved, oldest first, and how many remain behind."""
+
+    claims: list[Claim]
+    waiting: int
+    pending: int
+
+
+class Board(msgspec.Struct, frozen=True, kw_only=True):
+    """The public view of a line. `steps` are (sequence, rank) pairs, rank 0 first."""
+
+    size: int
+    claims: int
+    serving: int
+    joined: int
+    left: int
+    admitted: int
+    departed: int
+    recovering: bool
+    bound: str
+    steps: list[tuple[int, int]]
+
+
+class Answered(NamedTuple):
+    """What a script said of some users, and the journal entry that makes it safe: `NOWHERE` when there will be none,
+    empty where nothing has to be. Stream ids are those of the server and generation that `fence` names.
+    """
+
+    places: list[Place | FairgateError]
+    journal_id: str
+    fence: str
+
+
+class LineStore:
+    """The lines of one Valkey. Raises `Unavailable`, `StaleGeneration`; the owner's steps also `StaleEpoch`."""
+
+    def __init__(self, channel: Channel, journal_max_bytes: int = JOURNAL_MAX_BYTES) -> None:
+        self.channel, self._journal_max_bytes = channel, journal_max_bytes
+        self._keys: dict[str, LineKeys] = {}
+
+    def keys(self, event_id: str) -> LineKeys:
+        keys = self._keys.get(event_id)
+        if keys is None:
+            keys = self._keys[event_id] = LineKeys(event_id)
+        return keys
+
+    # ---- what fans do
+
+    async def join(self, line: Line, users: Sequence[str], shown: Sequence[tuple[int, int]] = ()) -> Answered:
+        """One place, or one refusal, per user and in their order. At most `JOINS_MAX` users.
+
+        `shown`: of who shows a token, the index in `users` and the sequence that it proves; a lost place comes back
+        where the rules allow it.
+        """
+        k = self.keys(line.event_id)
+        fence = await self.fence_of(line)
+        first = first_sequence(line.generation)
+        older = [(index + 1, sequence) for index, sequence in shown if sequence < first]
+        answer = await self.channel.run(
+            _JOIN,
+            [k.line, k.sequence, k.claims, k.state, k.outcomes, k.journal],
+            [
+                *(fence, first, WAKE_CHANNEL, line.event_id, JOURNAL_CHANNEL, self._journal_max_bytes),
+                *(len(older), *(word for pair in older for word in pair)),
+                *users,
+            ],
+        )
+        return _answered(answer, fence)
+
+    async def positions(self, line: Line, users: Sequence[str]) -> list[Place]:
+        """Where each stands, in their order; status `none` where Valkey does not know. At most `READS_MAX` users."""
+        k = self.keys(line.event_id)
+        fence = await self.fence_of(line)
+        answer = await self.channel.run(_POSITION, [k.line, k.claims, k.state, k.outcomes], [fence, *users])
+        return [place for place in _answered(answer, fence).places if isinstance(place, Place)]
+
+    async def leave(self, line: Line, user_id: str) -> Answered:
+        """`left`, or what the user is instead: too late once claimed or admitted."""
+        k = self.keys(line.event_id)
+        fence = await self.fence_of(line)
+        answer = await self.channel.run(
+            _LEAVE,
+            [k.line, k.claims, k.state, k.outcomes, k.journal],
+            [fence, user_id, JOURNAL_CHANNEL, line.event_id, self._journal_max_bytes],
+        )
+        return _answered(answer, fence)
+
+    async def board(self, line: Line, steps: int) -> Board:
+        k = self.keys(line.event_id)
+        fence = await self.fence_of(line)
+        size, claims, serving, joined, left, admitted, departed, recovering, bound, *pairs = await self.channel.run(
+            _BOARD, [k.line, k.state, k.claims], [fence, steps]
+        )
+        table = list(zip(pairs[::2], pairs[1::2], strict=True))
+        return Board(
+            size=size,
+            claims=claims,
+            serving=serving,
+            joined=joined,
+            left=left,
+            admitted=admitted,
+            departed=departed,
+            recovering=bool(recovering),
+            bound=bound.decode(),
+            steps=table,
+        )
+
+    # ---- what the owner of the lease does
+
+    async def prepared(self, line: Line) -> bool:
+        """Whether this server holds the line as SQL's generation left it."""
+        await self.channel.connect()
+        fence = await self.channel.command("HGET", self.keys(line.event_id).state, "fence")
+        return line.generation > 0 and fence is not None and fence.decode() == self.fence(line)
+
+    async def sing(self, owner: str, number: int) -> int | None:
+        """The number of this owner's last song as the server has it (None: it has none); writes the new one."""
+        await self.channel.connect()
+        before = await self.channel.command("SET", canary(owner), number, "GET")
+        return None if before is None else int(before)
+
+    async def prepare(self, line: Line, epoch: int, *, new_generation: bool) -> tuple[int, int, bool]:
+        """Write epoch, fence and settings. → (waiting, claims, whether it is recovering)."""
+        k = self.keys(line.event_id)
+        await self.channel.connect()
+        waiting, claims, recovering = await self.channel.run(
+            _PREPARE,
+            [k.state, k.sequence, k.line, k.claims],
+            [self.fence(line), epoch, int(new_generation), line.version, *settings_of(line)],
+        )
+        return waiting, claims, bool(recovering)
+
+    async def waiting(self, line: Line) -> tuple[int, int]:
+        """(waiting, claims)."""
+        await self.channel.connect()
+        k = self.keys(line.event_id)
+        waiting = self.channel.command("ZCARD", k.line)
+        return await waiting, await self.channel.command("ZCARD", k.claims)
+
+    async def claim(self, line: Line, epoch: int, count: int) -> Claimed:
+        """Take `count` from the head; what was claimed before comes first."""
+        assert 0 < count <= CLAIMS_MAX
+        k = self.keys(line.event_id)
+        waiting, pending, *flat = await self.channel.run(
+            _CLAIM, [k.line, k.claims, k.claimed_at, k.state], [await self.fence_of(line), epoch, count]
+        )
+        claims = [Claim(user.decode(), int(score)) for user, score in zip(flat[::2], flat[1::2], strict=True)]
+        return Claimed(claims, waiting, pending)
+
+    async def show_bound(self, line: Line, epoch: int, bound: str) -> None:
+        """What decides how many are admitted now, for who reads the board."""
+        await self.channel.run(_BOUND, [self.keys(line.event_id).state], [await self.fence_of(line), epoch, bound])
+
+    async def clear(
+        self, line: Line, epoch: int, counter: str, outcomes: Sequence[tuple[str, Outcome]], *, held: bool
+    ) -> None:
+        """These claims are in SQL. `held`: some found nothing to reserve and stay claimed."""
+        k = self.keys(line.event_id)
+        flat: list[str | int] = []
+        for user_id, outcome in outcomes:
+            flat += (user_id, outcome.sequence, outcome.packed())
+        await self.channel.run(
+            _CLEAR,
+            [k.claims, k.claimed_at, k.state, k.outcomes],
+            [await self.fence_of(line), epoch, counter, int(held), OUTCOME_KEPT_S, *flat],
+        )
+
+    # ---- what notification knows later
+
+    async def remember(self, event_id: str, outcomes: Sequence[tuple[str, Outcome]]) -> None:
+        """Cache what became of users; never over somebody who waits again."""
+        k = self.keys(event_id)
+        for start in range(0, len(outcomes), READS_MAX):
+            flat: list[str | int] = [OUTCOME_KEPT_S]
+            for user_id, outcome in outcomes[start : start + READS_MAX]:
+                flat += (user_id, outcome.sequence, outcome.packed())
+            await self.channel.run(_REMEMBER, [k.line, k.outcomes, k.claims], flat)
+
+    def fence(self, line: Line) -> str:
+        return f"{line.generation}:{self.channel.run_id}"
+
+    async def fence_of(self, line: Line) -> str:
+        """What this server must hold for the line. Raises `StaleGeneration` for a line that was never prepared."""
+        if line.generation == 0:
+            raise StaleGeneration
+        await self.channel.connect()
+        return self.fence(line)
+
+
+def settings_of(line: Line) -> list[str | int]:
+    """The settings that the scripts obey, as fields and values of the state."""
+    return ["state", line.state.value, "sold_out", int(line.sold_out), "rate", repr(line.rate)]
+
+
+def _answered(answer: list[Any], fence: str) -> Answered:
+    size, recovering, journal_id, *flat = answer
+    places = [_place(flat[i], flat[i + 1], size, bool(recovering)) for i in range(0, len(flat), 2)]
+    return Answered(places, journal_id.decode(), fence)
+
+
+def _place(sequence: Any, position: int, size: int, recovering: bool) -> Place | FairgateError:
+    """The answer codes of the scripts' heads as values."""
+    if position > 0:
+        return Place(Status.WAITING, sequence, position, size, None, recovering)
+    if position == _NOT_OPEN:
+        return LineNotOpen()
+    if position == _SEE_OUTCOME:
+        outcome = Outcome.unpacked(sequence.decode())
+        return Place(outcome.status, outcome.sequence, None, size, outcome.ticket_id)
+    return Place(_STATUS_OF[position], sequence or None, None, size)

@@ -1,0 +1,82 @@
+"""The outbox in SQL: events to publish, written in the same transaction as the fact that they tell."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+
+from fairgate.errors import FairgateError
+from fairgate.stores.database import Connection, Database
+
+CHANNEL = "fairgate_outbox"
+
+# A notice takes a lock that all commits share, so at most one in this time and process.
+NOTICE_EVERY_S = 0.01
+
+
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch of messages of one topic, in order. `topic` is the logical name; `payloads` are JSON documents."""
+
+    id: int
+    shard: int
+    topic: str
+    keys: list[str]
+    ids: list[str]
+    payloads: list[str]
+
+
+def row_of(row: asyncpg.Record) -> OutboxRow:
+    payloads = row["payload"].split("\n")
+    return OutboxRow(
+        id=row["id"],
+        shard=row["shard"],
+        topic=row["topic"],
+        keys=row["keys"] or [row["key"]] * len(payloads),
+        ids=row["ids"] or [f"{row['id']}.{i}" for i in range(len(payloads))],
+        payloads=payloads,
+    )
+
+
+class OutboxStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def oldest_unsent(self, connection: Connection, shards: Sequence[int], limit: int) -> list[OutboxRow]:
+        """In id order; never "newer than the last": rows of several lines become visible out of order."""
+        rows = await self._database.queries.oldest_unsent(connection, shards=list(shards), limit=limit)
+        return [row_of(row) for row in rows]
+
+    async def mark_sent(self, connection: Connection, row_ids: Sequence[int]) -> None:
+        await self._database.queries.mark_sent(connection, row_ids=list(row_ids))
+
+    async def prune(self, older_than_s: float, limit: int) -> int:
+        """Forget rows that were sent that long ago. → how many."""
+        async with self._database.connection() as connection:
+            count = await self._database.queries.prune_sent(connection, seconds=older_than_s, limit=limit)
+        return int(count)
+
+
+class OutboxBell:
+    """Wakes the relay after a commit; many rings in a short time become one notice. A lost one only costs a poll."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._last = 0.0
+        self._pending: asyncio.Task[None] | None = None
+
+    def ring(self) -> None:
+        if self._pending is None or self._pending.done():
+            self._pending = asyncio.get_running_loop().create_task(self._notify())
+
+    async def _notify(self) -> None:
+        await asyncio.sleep(max(0.0, self._last + NOTICE_EVERY_S - time.monotonic()))
+        self._last = time.monotonic()
+        try:
+            async with self._database.connection() as connection:
+                await self._database.queries.tell_outbox(connection)
+        except FairgateError:
+            return  # the relay's slow poll is the net

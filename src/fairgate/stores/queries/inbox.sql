@@ -1,0 +1,75 @@
+-- name: add_notifications
+-- What is new of these; a repeat adds nothing. In one order everywhere, so that two writers never wait for each other.
+insert into notifications (user_id, id, kind, payload)
+select r.user_id, r.id, r.kind, r.payload::jsonb
+from unnest(:user_ids::text[], :ids::text[], :kinds::text[], :payloads::text[]) as r (user_id, id, kind, payload)
+order by r.user_id, r.id
+on conflict (user_id, id) do nothing
+returning user_id, id;
+
+-- name: inbox_after
+-- A user's rows behind (tx, seq). Only rows that no running transaction can still get in front of.
+select id, kind, payload::text as payload, created_at, seen_at, tx::text as tx, seq
+from notifications
+where user_id = :user_id
+  and tx < pg_snapshot_xmin(pg_current_snapshot())
+  and (tx, seq) > (cast(cast(:tx as text) as xid8), cast(:seq as bigint))
+order by tx, seq
+limit :limit;
+
+-- name: inbox_unseen
+-- The oldest of what these users have not acknowledged. No cursor, so no row is held back.
+select user_id, id, kind, payload::text as payload, created_at, seen_at, tx::text as tx, seq
+from (
+    select n.*, row_number() over (partition by n.user_id order by n.tx, n.seq) as place
+    from notifications n
+    where n.user_id = any(:user_ids::text[]) and n.seen_at is null
+) as n
+where place <= :each
+order by tx, seq;
+
+-- name: inbox_edge$
+-- Everything before this transaction id is over: the start of a sweep.
+select pg_snapshot_xmin(pg_current_snapshot())::text;
+
+-- name: inbox_since
+-- The next edge, and the unseen rows of these users between the last edge and it.
+with edge as (select pg_snapshot_xmin(pg_current_snapshot()) as tx)
+select edge.tx::text as edge, n.user_id, n.id, n.kind, n.payload::text as payload, n.created_at, n.seen_at,
+       n.tx::text as tx, n.seq
+from edge
+left join notifications n
+    on n.tx >= cast(cast(:tx as text) as xid8) and n.tx < edge.tx
+   and n.seen_at is null and n.user_id = any(:user_ids::text[])
+order by n.tx, n.seq;
+
+-- name: still_unseen
+select n.user_id, n.id
+from notifications n
+join unnest(:user_ids::text[], :ids::text[]) as asked (user_id, id) using (user_id, id)
+where n.seen_at is null;
+
+-- name: mark_seen
+-- Those of these that exist; the first moment stays.
+with asked as (
+    select distinct user_id, id from unnest(:user_ids::text[], :ids::text[]) as a (user_id, id)
+), there as (
+    select n.user_id, n.id, n.seen_at from notifications n join asked using (user_id, id)
+    order by n.user_id, n.id
+    for no key update of n
+), marked as (
+    update notifications n set seen_at = clock_timestamp()
+    from there where (n.user_id, n.id) = (there.user_id, there.id) and there.seen_at is null
+)
+select user_id, id from there;
+
+-- name: issued_tickets
+-- Of these ticket ids: what SQL says of the ticket, and the language of its owner.
+select t.ticket_id::text as ticket_id, t.user_id, t.event_id, t.number, t.sequence, t.status,
+       (extract(epoch from t.issued_at) * 1000)::bigint as issued_ms, coalesce(u.locale, 'en') as locale
+from tickets t
+left join users u using (user_id)
+where t.ticket_id = any(:ticket_ids::uuid[]);
+
+-- name: locales_of
+select user_id, locale from users where user_id = any(:user_ids::text[]);

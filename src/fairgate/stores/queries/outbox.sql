@@ -1,0 +1,41 @@
+-- name: oldest_unsent
+select id, shard, topic, key, keys, ids, payload from outbox
+where sent_at is null and shard = any(:shards::smallint[])
+order by id limit :limit;
+
+-- name: mark_sent!
+update outbox set sent_at = clock_timestamp() where id = any(:row_ids::bigint[]) and sent_at is null;
+
+-- name: prune_sent$
+with old as (
+    delete from outbox where id in (
+        select id from outbox where sent_at < clock_timestamp() - make_interval(secs => :seconds) limit :limit
+    ) returning 1
+)
+select count(*) from old;
+
+-- name: tell_outbox!
+select pg_notify('fairgate_outbox', '');
+
+-- name: pipeline_load^
+-- What slows admission: the age of the oldest row that Kafka does not have yet, and how far the consumers are behind who
+-- make and tell tickets. 0 where there is none, and where nobody has measured within `fresh_s`. What other services have
+-- told to topic notification is no reason to keep a line waiting.
+select coalesce((select extract(epoch from clock_timestamp() - min(created_at)) from outbox where sent_at is null), 0)
+           ::double precision as outbox_age_s,
+       coalesce(max(l.messages), 0) as lag,
+       coalesce(max(l.seconds), 0)::double precision as lag_s
+from lags l
+where l.bounds_admission and l.measured_at > clock_timestamp() - make_interval(secs => :fresh_s);
+
+-- name: note_lags!
+insert into lags ("group", topic, messages, seconds, bounds_admission)
+select * from unnest(:groups::text[], :topics::text[], :messages::bigint[], :seconds::double precision[], :bounding::boolean[])
+on conflict ("group", topic) do update
+    set messages = excluded.messages, seconds = excluded.seconds, bounds_admission = excluded.bounds_admission,
+        measured_at = excluded.measured_at;
+
+-- name: unsent^
+-- How many rows Kafka does not have yet, and the age of the oldest in seconds.
+select count(*) as rows, coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::double precision as age_s
+from outbox where sent_at is null;

@@ -1,0 +1,38 @@
+-- name: database_time$
+select clock_timestamp();
+
+-- name: resend_lost_admissions$
+-- Admissions from before :before that have no ticket, and no message that was still to be sent then: into the outbox again.
+with lost as (
+    select a.* from inventory i
+    join tallies t on t.event_id = i.event_id
+    join admissions a on a.event_id = i.event_id
+    where i.next_number - 1 > t.issued
+      and a.admitted_at < :before
+      and not exists (select from tickets k
+                      where k.user_id = a.user_id and k.event_id = a.event_id and k.sequence = a.sequence)
+      and not exists (select from outbox o where o.key = a.event_id and o.created_at < :before
+                                             and (o.sent_at is null or o.sent_at >= :before))
+    order by a.event_id, a.number limit :limit
+), told as (
+    insert into outbox (shard, topic, key, payload, messages)
+    select l.shard, 'ticket-issue', a.event_id,
+           string_agg(issue_message(a.user_id, a.event_id, a.sequence, a.number, a.admitted_at), E'\n' order by a.number),
+           count(*)
+    from lost a join lines l on l.event_id = a.event_id group by l.shard, a.event_id
+)
+select count(*) from lost;
+
+-- name: reannounce_untold_tickets$
+-- Tickets of the day before :before that nobody was told of: announced again, under the same message id.
+with untold as (
+    select t from tickets t
+    where t.issued_at < :before and t.issued_at > cast(:before as timestamptz) - interval '1 day'
+      and not exists (select from notifications n where n.user_id = t.user_id and n.id = 'issued:' || t.ticket_id)
+      and not exists (select from outbox o where o.sent_at is null and o.ids = array['issued:' || t.ticket_id])
+    order by t.issued_at
+    limit :limit
+), announced as (
+    select announce_ticket(t, :shard) from untold
+)
+select count(*) from announced;

@@ -1,0 +1,69 @@
+"""What each record comes to: what is counted, and what is published. No server is asked here."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from fairgate.stores.tickets import (
+    Issued,
+    Outcome,
+    SettledBefore,
+    SettledByThisRecord,
+    Superseded,
+    UnknownAdmission,
+)
+from fairgate.streams.dead_letters import Failure, Message, Reader, Reason, dead_letter
+from fairgate.streams.records import Record
+from fairgate.ticketing.orders import Unreadable, announcement
+from fairgate.ticketing.parked import Parked
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """PostgreSQL cannot take this record's data."""
+
+    reason: str
+
+
+Judgement: TypeAlias = Outcome | Unreadable | Refused
+
+
+class Conclusion(msgspec.Struct, frozen=True):
+    """`what` is counted; `reason` for what is dead."""
+
+    what: str
+    message: Message | None = None
+    reason: Reason | None = None
+
+
+class Conclude:
+    """`target` is the topic of announcements; dead letters are signed by `reader`."""
+
+    def __init__(self, target: str, reader: Reader) -> None:
+        self._target, self._reader = target, reader
+
+    def __call__(self, record: Record, judgement: Judgement, parked: Parked) -> Conclusion:
+        match judgement:
+            case Issued(ticket):
+                return Conclusion("issued", announcement(self._target, ticket, record))
+            case SettledByThisRecord(ticket):
+                return Conclusion("announced_again", announcement(self._target, ticket, record))
+            case SettledBefore() | Superseded():
+                return Conclusion("repeated")
+            case UnknownAdmission():
+                return self._unknown(record, parked)
+            case Unreadable(reason):
+                return self._dead(record, Failure(Reason.UNREADABLE, reason))
+            case Refused(reason):
+                return self._dead(record, Failure(Reason.REFUSED_BY_SQL, reason))
+
+    def _unknown(self, record: Record, parked: Parked) -> Conclusion:
+        trial = parked.park(record)
+        if trial.again:
+            return Conclusion("parked")
+        text = "no such admission"
+        return self._dead(record, Failure(Reason.UNKNOWN_ADMISSION, text, trial.attempts, trial.first_at_ms))
+
+    def _dead(self, record: Record, failure: Failure) -> Conclusion:
+        return Conclusion("dead", dead_letter(record, failure, self._reader), failure.reason)

@@ -1,0 +1,173 @@
+"""The inbox in SQL: a repeat adds nothing, nothing appears late, nobody reads another's."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from fairgate.errors import InvalidRequest
+from fairgate.notification.inbox import Inbox
+from fairgate.stores.database import Database
+from fairgate.stores.inbox import InboxStore, Name, Note
+from tests.conftest import Servers
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture
+async def database(servers: Servers) -> AsyncIterator[Database]:
+    database = Database(servers.postgres_dsn, size=4)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def store(database: Database) -> InboxStore:
+    return InboxStore(database)
+
+
+@pytest.fixture
+def inbox(store: InboxStore) -> Inbox:
+    return Inbox(store)
+
+
+def note(user_id: str, id: str, **payload: object) -> Note:
+    return Note(user_id, id, "test", msgspec.json.encode({"id": id, **payload}))
+
+
+async def add_late(connection: object, user_id: str, id: str) -> None:
+    await connection.execute(  # type: ignore[attr-defined]
+        "insert into notifications (user_id, id, kind, payload) values ($1, $2, 'test', '{}')", user_id, id
+    )
+
+
+async def test_a_repeat_adds_nothing_and_keeps_the_first_content(store: InboxStore, inbox: Inbox, user_id: str) -> None:
+    first = await store.add([note(user_id, "m1", n=1)])
+    again = await store.add([note(user_id, "m1", n=2), note(user_id, "m2", n=3)])
+
+    assert first.new == {Name(user_id, "m1")}
+    assert again.new == {Name(user_id, "m2")}
+    assert [item.payload["n"] for item in await inbox.list(user_id)] == [1, 3]
+
+
+async def test_the_same_id_twice_in_one_batch_is_one_row(store: InboxStore, inbox: Inbox, user_id: str) -> None:
+    added = await store.add([note(user_id, "m1"), note(user_id, "m1")])
+
+    assert added.new == {Name(user_id, "m1")}
+    assert len(await inbox.list(user_id)) == 1
+
+
+async def test_what_sql_cannot_hold_is_refused_alone(store: InboxStore, inbox: Inbox, user_id: str) -> None:
+    poison = Note(user_id, "bad", "test", b'{"text": "\\u0000"}')
+    foreign = note("a user\n", "m")
+
+    added = await store.add([note(user_id, "m1"), poison, note(user_id, "m2"), foreign, note(user_id, "m3")])
+
+    assert {refused.id for refused, _ in added.refused} == {"bad", "m"}
+    assert [item.id for item in await inbox.list(user_id)] == ["m1", "m2", "m3"]
+
+
+async def test_a_cursor_never_skips_a_late_committer(
+    database: Database, store: InboxStore, inbox: Inbox, user_id: str
+) -> None:
+    async with database.connection() as slow:
+        transaction = slow.transaction()
+        await transaction.start()
+        await add_late(slow, user_id, "began-first")
+        await store.add([note(user_id, "committed-first")])
+
+        before = await inbox.list(user_id)
+        await transaction.commit()
+        after = await inbox.list(user_id, before[-1].cursor if before else None)
+
+    assert [item.id for item in [*before, *after]] == ["began-first", "committed-first"]
+
+
+async def test_unseen_does_not_wait_for_running_transactions(
+    database: Database, store: InboxStore, inbox: Inbox, user_id: str
+) -> None:
+    async with database.connection() as slow:
+        transaction = slow.transaction()
+        await transaction.start()
+        await add_late(slow, f"other-{user_id}", "running")
+        await store.add([note(user_id, "m1")])
+
+        assert [owned.item.id for owned in await inbox.unseen([user_id])] == ["m1"]
+        await transaction.rollback()
+
+
+async def test_a_sweep_finds_each_row_once_and_skips_no_late_committer(
+    database: Database, store: InboxStore, inbox: Inbox, user_id: str
+) -> None:
+    edge = await inbox.edge()
+    async with database.connection() as slow:
+        transaction = slow.transaction()
+        await transaction.start()
+        await add_late(slow, user_id, "late")
+        await store.add([note(user_id, "early")])
+        edge, first = await inbox.since(edge, [user_id])
+        await transaction.commit()
+    edge, second = await inbox.since(edge, [user_id])
+    edge, third = await inbox.since(edge, [user_id])
+
+    assert sorted(owned.item.id for owned in first + second) == ["early", "late"]
+    assert third == []
+
+
+async def test_pages_join_without_gap_or_overlap(store: InboxStore, inbox: Inbox, user_id: str) -> None:
+    await store.add([note(user_id, f"m{n:02}") for n in range(25)])
+    seen: list[str] = []
+    cursor = None
+    while page := await inbox.list(user_id, cursor, limit=10):
+        seen += [item.id for item in page]
+        cursor = page[-1].cursor
+
+    assert seen == [f"m{n:02}" for n in range(25)]
+
+
+async def test_seen_is_idempotent_and_keeps_the_first_moment(store: InboxStore, inbox: Inbox, user_id: str) -> None:
+    await store.add([note(user_id, "m1")])
+
+    assert await inbox.seen(user_id, "m1")
+    first = (await inbox.list(user_id))[0].seen_at
+    assert await inbox.seen(user_id, "m1")
+
+    assert first is not None
+    assert (await inbox.list(user_id))[0].seen_at == first
+    assert await inbox.unseen([user_id]) == []
+
+
+async def test_nobody_can_acknowledge_or_read_what_is_anothers(store: InboxStore, inbox: Inbox, user_id: str) -> None:
+    stranger = f"x-{uuid.uuid4().hex[:8]}"
+    await store.add([note(user_id, "m1")])
+
+    assert not await inbox.seen(stranger, "m1")
+    assert await inbox.list(stranger) == []
+    assert await inbox.still_unseen([Name(user_id, "m1"), Name(stranger, "m1")]) == {Name(user_id, "m1")}
+
+
+async def test_unseen_gives_each_user_the_oldest_first(store: InboxStore, user_id: str) -> None:
+    other = f"x-{user_id}"
+    await store.add([note(user_id, f"m{n}") for n in range(5)] + [note(other, "n0")])
+
+    some = await store.unseen([user_id, other], each=2)
+
+    assert [(owned.user_id, owned.item.id) for owned in some] == [(user_id, "m0"), (user_id, "m1"), (other, "n0")]
+
+
+@pytest.mark.parametrize("bad", ["", "0", "-", "1-", "-1", "1-2-3", "a-b", "1 -2", "9" * 20 + "-1", "1-" + "9" * 19])
+async def test_a_cursor_that_we_did_not_give_is_refused(inbox: Inbox, user_id: str, bad: str) -> None:
+    with pytest.raises(InvalidRequest):
+        await inbox.list(user_id, bad)
+
+
+async def test_a_cursor_of_another_user_shows_only_ones_own(store: InboxStore, inbox: Inbox, user_id: str) -> None:
+    other = f"x-{user_id}"
+    await store.add([note(other, "theirs")])
+    cursor = (await inbox.list(other))[0].cursor
+    await store.add([note(user_id, "mine")])
+
+    assert [item.id for item in await inbox.list(user_id, cursor)] == ["mine"]

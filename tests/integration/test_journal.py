@@ -1,0 +1,121 @@
+"""Joins and leaves on their way through a line's journal to Kafka, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from fairgate.config import Config
+from fairgate.domain.line import LineState
+from fairgate.domain.place import Place
+from fairgate.errors import Unavailable
+from fairgate.stores.line import NOWHERE, LineStore
+from fairgate.stores.valkey import Channel
+from fairgate.streams.producer import OrderedProducer
+from fairgate.streams.topics import admin, apply
+from tests.conftest import Servers
+from tests.support.journal import journaling, ledger, records, until_empty
+from tests.support.line import Fans, fans, gatekeeper
+
+
+@pytest.fixture
+async def config(servers: Servers, topic_prefix: str) -> Config:
+    config = servers.config.model_copy(update={"topic_prefix": topic_prefix})
+    await asyncio.to_thread(apply, admin(config), topic_prefix)
+    return config
+
+
+@pytest.fixture
+async def crowd(servers: Servers) -> AsyncIterator[Fans]:
+    async with (
+        fans(servers.postgres_dsn, servers.valkey_url) as crowd,
+        gatekeeper(servers.postgres_dsn, servers.valkey_url),
+    ):
+        yield crowd
+
+
+class Refusing(OrderedProducer):
+    """A real producer that nobody acknowledges until it is told so."""
+
+    away = True
+    asked = threading.Event()
+
+    def all_acknowledged(self, within_s: float) -> bool:
+        if Refusing.away:
+            Refusing.asked.set()
+            raise Unavailable("Kafka is away")
+        return super().all_acknowledged(within_s)
+
+
+async def join_all(crowd: Fans, event_id: str, names: list[str]) -> dict[str, int]:
+    places = await asyncio.gather(*(crowd.join(event_id, name) for name in names))
+    return {name: place.sequence or 0 for name, place in zip(names, places, strict=True)}
+
+
+async def test_kafka_has_every_place_that_was_given_and_every_one_given_up(
+    config: Config, crowd: Fans, event_id: str
+) -> None:
+    await crowd.create(event_id, state=LineState.PAUSED)
+    given = await join_all(crowd, event_id, [f"u{i}" for i in range(1_500)])
+    await asyncio.gather(*(crowd.queue.leave(event_id, f"u{i}") for i in range(100)))
+    again = await join_all(crowd, event_id, [f"u{i}" for i in range(50)])
+    async with journaling(config) as journal:
+        await until_empty(journal, crowd.store, event_id)
+    expected = {name: sequence for name, sequence in {**given, **again}.items() if int(name[1:]) not in range(50, 100)}
+    assert (await ledger(config, event_id)).waiting({}, {}) == expected
+    assert len({record.partition for record in await records(config, event_id)}) == 1
+
+
+async def test_a_repeated_join_is_not_journaled_again(config: Config, crowd: Fans, event_id: str) -> None:
+    await crowd.create(event_id, state=LineState.PAUSED)
+    await crowd.join(event_id, "a")
+    entries = await crowd.store.channel.command("XLEN", crowd.store.keys(event_id).journal)
+    await crowd.join(event_id, "a")
+    assert await crowd.store.channel.command("XLEN", crowd.store.keys(event_id).journal) == entries == 1
+
+
+async def test_entries_stay_until_kafka_has_them(config: Config, crowd: Fans, event_id: str) -> None:
+    await crowd.create(event_id, state=LineState.PAUSED)
+    Refusing.away = True
+    async with journaling(config, lambda: Refusing(config, "refusing")) as journal:
+        given = await join_all(crowd, event_id, ["a", "b", "c"])
+        assert await asyncio.to_thread(Refusing.asked.wait, 20)
+        assert await crowd.store.channel.command("XLEN", crowd.store.keys(event_id).journal) > 0
+        Refusing.away = False
+        await until_empty(journal, crowd.store, event_id)
+    assert (await ledger(config, event_id)).waiting({}, {}) == given
+
+
+async def test_a_journal_that_is_full_is_dropped_and_the_line_is_written_as_a_snapshot(
+    config: Config, crowd: Fans, event_id: str
+) -> None:
+    """Kafka is away for long: joins go on, memory is bounded, and in the end the topic knows the whole line."""
+    await crowd.create(event_id, state=LineState.PAUSED)
+    small: Any = LineStore(Channel(config.valkey_url or ""), journal_max_bytes=4_096)
+    line = crowd.book.get(event_id)
+    given: dict[str, int] = {}
+    for start in range(0, 3_000, 500):
+        names = [f"u{i}" for i in range(start, start + 500)]
+        answered = await small.join(line, names)
+        given |= {name: place.sequence for name, place in zip(names, answered.places, strict=True)}
+    assert answered.journal_id == NOWHERE
+    assert await small.channel.command("XLEN", small.keys(event_id).journal) == 0
+    left = await small.leave(line, "u7")
+    assert isinstance(left.places[0], Place) and left.journal_id == NOWHERE
+    del given["u7"]
+    async with journaling(config) as journal:
+        async with journal.signals["snapshots"].expect(1, within_s=30):
+            journal.heard(event_id)
+        await until_empty(journal, crowd.store, event_id)
+        later = await join_all(crowd, event_id, ["later"])
+        await until_empty(journal, crowd.store, event_id)
+    await small.channel.close()
+    journaled = await ledger(config, event_id)
+    assert journaled.waiting({}, {}) == {**given, **later}
+    assert journaled.marks({})[line.generation] == later["later"]
+    kinds = [record.value["kind"] for record in await records(config, event_id)]
+    assert {"gap", "snapshot", "joined"} <= set(kinds)

@@ -1,0 +1,186 @@
+"""The relay and its sweepers, on real Kafka and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fairgate.config import SHARDS, Config
+from fairgate.domain.ids import shard_of
+from fairgate.errors import Unavailable
+from fairgate.outbox.relay import Relay
+from fairgate.outbox.sweep import LostAdmissions, UntoldTickets
+from fairgate.queue.lines import Lines
+from fairgate.stores.database import Database
+from fairgate.stores.leases import Shards
+from fairgate.stores.outbox import OutboxBell, OutboxStore
+from fairgate.streams.producer import OrderedProducer
+from fairgate.streams.topics import Names, admin, apply
+from tests.conftest import Servers
+from tests.support.house import own_database
+from tests.support.kafka import Read, read_all
+
+
+@pytest.fixture
+async def config(servers: Servers, topic_prefix: str) -> Config:
+    config = servers.config.model_copy(update={"topic_prefix": topic_prefix})
+    await asyncio.to_thread(apply, admin(config), topic_prefix)
+    return config
+
+
+@pytest.fixture
+async def database(servers: Servers) -> AsyncIterator[Database]:
+    """One that no other test has left anything in: relay and sweepers take whatever is there."""
+    async with own_database(servers.postgres_dsn) as dsn:
+        database = Database(dsn)
+        yield database
+        await database.close()
+
+
+class Relaying:
+    """One relay process."""
+
+    def __init__(self, database: Database, config: Config, make_sender: Any = None) -> None:
+        self.shards = Shards(database, "outbox", "relay-test", f"relay-{uuid.uuid4().hex[:6]}", SHARDS)
+        make = make_sender or (lambda: OrderedProducer(config, "relay-test"))
+        self.relay = Relay(database, OutboxStore(database), self.shards, make, config.topic_prefix)
+        self.shards.on_taken(self.relay.wake.set)
+
+    async def __aenter__(self) -> Relay:
+        await self.shards.start()
+        await self.relay.start()
+        return self.relay
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.relay.stop()
+        await self.shards.stop()
+
+
+async def put(database: Database, key: str, count: int, first: int = 0) -> None:
+    """One outbox row with `count` numbered messages of this key."""
+    payload = "\n".join(json.dumps({"n": first + i}) for i in range(count))
+    async with database.connection() as connection:
+        await connection.execute(
+            "insert into outbox (shard, topic, key, payload, messages) values ($1, 'ticket-issue', $2, $3, $4)",
+            shard_of(key, SHARDS),
+            key,
+            payload,
+            count,
+        )
+    OutboxBell(database).ring()
+
+
+async def of_topic(config: Config, key: str) -> list[Read]:
+    records = await asyncio.to_thread(read_all, config, Names(config.topic_prefix).ticket_issue)
+    return [record for record in records if record.key == key]
+
+
+async def test_rows_of_a_key_arrive_in_order_in_one_partition(
+    database: Database, config: Config, event_id: str
+) -> None:
+    async with Relaying(database, config) as relay, relay.signals["sent"].expect(300):
+        for batch in range(3):
+            await put(database, event_id, 100, first=batch * 100)
+    records = await of_topic(config, event_id)
+    assert [record.value["n"] for record in records] == list(range(300))
+    assert len({record.partition for record in records}) == 1
+    assert len({record.message_id for record in records}) == 300
+
+
+async def test_what_was_not_acknowledged_is_sent_again_under_the_same_ids(
+    database: Database, config: Config, event_id: str
+) -> None:
+    """The records arrive, the answer does not: as when a broker dies at the wrong moment."""
+    made: list[Forgetful] = []
+
+    def forgetful_at_first() -> Any:
+        made.append(Forgetful(config, answers=bool(made)))
+        return made[-1]
+
+    async with Relaying(database, config, forgetful_at_first) as relay, relay.signals["sent"].expect(50):
+        await put(database, event_id, 50)
+    records = await of_topic(config, event_id)
+    assert [record.value["n"] for record in records] == [*range(50), *range(50)]
+    assert [record.message_id for record in records[:50]] == [record.message_id for record in records[50:]]
+
+
+async def test_the_next_relay_goes_on_where_the_last_one_stopped(
+    database: Database, config: Config, event_id: str
+) -> None:
+    async with Relaying(database, config) as first, first.signals["sent"].expect(10):
+        await put(database, event_id, 10)
+    await put(database, event_id, 10, first=10)
+    async with Relaying(database, config) as second, second.signals["sent"].expect(10):
+        pass
+    assert [record.value["n"] for record in await of_topic(config, event_id)] == list(range(20))
+
+
+async def test_an_admission_that_kafka_lost_is_sent_again(database: Database, event_id: str) -> None:
+    await Lines(database).create(event_id)
+    async with database.transaction() as connection:
+        await connection.execute(
+            "insert into admissions (event_id, number, user_id, sequence, source, admitted_at) "
+            "values ($1, 1, 'lost', 7, 'line', now() - interval '5 minutes')",
+            event_id,
+        )
+        await connection.execute("update inventory set reserved = 1, next_number = 2 where event_id = $1", event_id)
+    assert await LostAdmissions(database).send_again(datetime.now(UTC) - timedelta(minutes=1)) == 1
+    async with database.connection() as connection:
+        payload = await connection.fetchval("select payload from outbox where key = $1", event_id)
+        await connection.execute("update outbox set sent_at = now() where key = $1", event_id)
+        await connection.execute("update tallies set issued = 1 where event_id = $1", event_id)
+    assert json.loads(payload) | {"timestamp": 0} == {
+        "userId": "lost",
+        "eventId": event_id,
+        "sequence": 7,
+        "number": 1,
+        "timestamp": 0,
+    }
+
+
+async def test_an_admission_on_its_way_is_not_sent_again(database: Database, event_id: str) -> None:
+    await Lines(database).create(event_id)
+    async with database.transaction() as connection:
+        await connection.execute(
+            "insert into admissions (event_id, number, user_id, sequence, source) values ($1, 1, 'u', 7, 'line')",
+            event_id,
+        )
+        await connection.execute("update inventory set reserved = 1, next_number = 2 where event_id = $1", event_id)
+        assert await LostAdmissions(database).send_again(datetime.now(UTC) - timedelta(minutes=1)) == 0
+        await connection.execute("delete from admissions where event_id = $1", event_id)
+
+
+async def test_a_ticket_that_nobody_was_told_of_is_announced_again(database: Database, event_id: str) -> None:
+    await Lines(database).create(event_id)
+    async with database.connection() as connection:
+        ticket_id = await connection.fetchval(
+            "insert into tickets (event_id, user_id, sequence, number, status, settled_by, issued_at) "
+            "values ($1, 'untold', 1, 1, 'confirmed', 'test', now() - interval '23 hours') returning ticket_id",
+            event_id,
+        )
+    assert await UntoldTickets(database).send_again(datetime.now(UTC) - timedelta(minutes=1)) >= 1
+    async with database.connection() as connection:
+        found = await connection.fetchval(
+            "select count(*) from outbox where ids = array[$1::text]", f"issued:{ticket_id}"
+        )
+    assert found == 1
+
+
+class Forgetful(OrderedProducer):
+    """A real producer whose acknowledgements may get lost on the way back."""
+
+    def __init__(self, config: Config, *, answers: bool) -> None:
+        super().__init__(config, "forgetful")
+        self._answers = answers
+
+    def all_acknowledged(self, within_s: float) -> bool:
+        arrived = super().all_acknowledged(within_s)
+        if not self._answers:
+            raise Unavailable("the answer was lost")
+        return arrived

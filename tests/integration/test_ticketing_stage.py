@@ -1,0 +1,274 @@
+"""The stage `ticket-issue` → tickets → `ticket-issued` on a real Kafka and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from fairgate.domain.messages import TicketIssue
+from fairgate.errors import Unavailable
+from fairgate.lifecycle import Signal
+from fairgate.stores.database import Database
+from fairgate.stores.tickets import Order, Outcome
+from fairgate.streams.transaction import TransactionFailed, Transactions
+from fairgate.ticketing.settle import GROUP, Settle
+from tests.conftest import Servers
+from tests.support.ticketing import FIRST, Books, Broker, encoded, ticketing
+
+WITHIN_S = 40.0
+
+
+@pytest.fixture
+async def books(servers: Servers) -> AsyncIterator[Books]:
+    database = Database(servers.postgres_dsn)
+    yield Books(database)
+    await database.close()
+
+
+@pytest.fixture
+async def broker(servers: Servers, topic_prefix: str) -> Broker:
+    broker = Broker(servers.config, topic_prefix)
+    await broker.prepare()
+    return broker
+
+
+async def until(signal: Signal, count: int, within_s: float = WITHIN_S) -> None:
+    async with signal.expect(max(0, count - signal.count), within_s):
+        pass
+
+
+def ids(messages: Sequence[Any]) -> list[str]:
+    return [dict(message.headers())["ce_id"].decode() for message in messages]
+
+
+async def test_every_admission_is_announced_once_with_its_ticket(
+    servers: Servers, books: Books, broker: Broker, event_id: str
+) -> None:
+    await books.event(event_id, capacity=500, hold_s=60)
+    issues = await books.admit(event_id, [f"u{i}" for i in range(500)])
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        await broker.order(issues)
+        await until(stage.signals["issued"], 500)
+    announced = await broker.read(broker.names.ticket_issued)
+    tickets = await books.tickets(event_id)
+    assert sorted(ids(announced)) == sorted(f"issued:{row['ticket_id']}" for row in tickets)
+    facts = {message.key().decode(): json.loads(message.value()) for message in announced}
+    for row in tickets:
+        fact = facts[row["user_id"]]
+        assert (fact["ticketId"], fact["number"], fact["status"]) == (row["ticket_id"], row["number"], "pending")
+    assert sum((await broker.committed(GROUP, broker.names.ticket_issue)).values()) + 5 * 1001 == 500
+    assert stage.counts == {"issued": 500}
+
+
+async def test_trace_headers_go_on_to_the_announcement(
+    servers: Servers, books: Books, broker: Broker, event_id: str
+) -> None:
+    await books.event(event_id)
+    [issue] = await books.admit(event_id, ["a"])
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        await broker.send(broker.names.ticket_issue, [(event_id, encoded(issue))], [("traceparent", trace.encode())])
+        await until(stage.signals["issued"], 1)
+    [message] = await broker.read(broker.names.ticket_issued)
+    headers = dict(message.headers())
+    assert headers["traceparent"].decode() == trace
+    assert headers["ce_type"] == b"fairgate.ticket-issued"
+
+
+async def test_bad_records_go_to_the_dead_letters_and_their_neighbours_are_served(
+    servers: Servers, books: Books, broker: Broker, event_id: str
+) -> None:
+    await books.event(event_id)
+    issues = await books.admit(event_id, ["a", "b", "c"])
+    bad = [b"{not json", b'{"userId":"x"}', b"\xff\xfe", b'{"userId":"a b","eventId":"e","sequence":1,"number":1}', b""]
+    good = [encoded(issue).encode() for issue in issues]
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        mixed = [good[0], *bad[:3], good[1], *bad[3:], good[2]]
+        await broker.send(broker.names.ticket_issue, [(event_id, value) for value in mixed])
+        await until(stage.signals["issued"], 3)
+        await until(stage.signals["dead"], 5)
+    letters = await broker.read(broker.names.dead_letters(broker.names.ticket_issue))
+    assert sorted(letter.value() or b"" for letter in letters) == sorted(bad)
+    for letter in letters:
+        cause = dict(letter.headers())
+        assert cause["fg_topic"].decode() == broker.names.ticket_issue
+        assert cause["fg_reason"] and cause["fg_offset"].isdigit() and cause["fg_failed_at"].isdigit()
+    assert len(await books.tickets(event_id)) == 3
+
+
+async def test_a_forged_order_gets_no_ticket_and_delays_nobody(
+    servers: Servers, books: Books, broker: Broker, event_id: str
+) -> None:
+    await books.event(event_id)
+    issues = await books.admit(event_id, ["a", "b"])
+    forged = TicketIssue(user_id="thief", event_id=event_id, sequence=FIRST + 99, number=99, timestamp=1)
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        await broker.order([issues[0], forged, issues[1]])
+        await until(stage.signals["issued"], 2)
+        assert stage.counts["dead"] == 0, "the neighbours waited for the forged one"
+        before = await broker.committed(GROUP, broker.names.ticket_issue)
+        assert max(before.values()) == 1, "a commit went past a record that waits"
+        await until(stage.signals["dead"], 1)
+    after = await broker.committed(GROUP, broker.names.ticket_issue)
+    assert max(after.values()) == 3
+    [letter] = await broker.read(broker.names.dead_letters(broker.names.ticket_issue))
+    assert dict(letter.headers())["fg_reason"] == b"no such admission"
+    assert [row["user_id"] for row in await books.tickets(event_id)] == ["a", "b"]
+
+
+async def test_an_admission_that_sql_shows_late_is_issued(
+    servers: Servers, books: Books, broker: Broker, event_id: str
+) -> None:
+    await books.event(event_id)
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        issue = TicketIssue(user_id="a", event_id=event_id, sequence=FIRST, number=1, timestamp=1)
+        await broker.order([issue])
+        await until(stage.signals["parked"], 1)
+        await books.admit(event_id, ["a"])
+        await until(stage.signals["issued"], 1)
+    assert stage.counts["dead"] == 0
+
+
+async def test_repeats_of_the_relay_announce_nothing_twice(
+    servers: Servers, books: Books, broker: Broker, event_id: str
+) -> None:
+    await books.event(event_id)
+    issues = await books.admit(event_id, [f"u{i}" for i in range(20)])
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        await broker.order(issues)
+        await until(stage.signals["issued"], 20)
+        await broker.order(issues)
+        await until(stage.signals["repeated"], 20)
+    assert len(await broker.read(broker.names.ticket_issued)) == 20
+
+
+async def test_a_failed_transaction_announces_the_same_tickets_again(
+    servers: Servers, books: Books, broker: Broker, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process does not die, but nothing reaches Kafka for a while: as after a crash between SQL and Kafka."""
+    await books.event(event_id)
+    issues = await books.admit(event_id, [f"u{i}" for i in range(30)])
+    publish, failures = Transactions.publish, [TransactionFailed("cut"), TransactionFailed("cut")]
+
+    async def failing(self: Transactions, messages: Sequence[Any], *rest: Any) -> None:
+        if messages and failures:
+            raise failures.pop()
+        await publish(self, messages, *rest)
+
+    monkeypatch.setattr(Transactions, "publish", failing)
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        await broker.order(issues)
+        await until(stage.signals["announced_again"], 30)
+        assert stage.signals["rewound"].count == 2
+    tickets = await books.tickets(event_id)
+    assert sorted(ids(await broker.read(broker.names.ticket_issued))) == sorted(
+        f"issued:{row['ticket_id']}" for row in tickets
+    )
+    assert len(tickets) == 30
+
+
+async def test_a_crash_between_sql_and_kafka_makes_no_second_ticket(
+    servers: Servers, books: Books, broker: Broker, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await books.event(event_id)
+    issues = await books.admit(event_id, [f"u{i}" for i in range(30)])
+
+    async def dead(self: Transactions, *arguments: Any) -> None:
+        raise TransactionFailed("the process is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transactions, "publish", dead)
+        async with ticketing(broker, servers.postgres_dsn) as stage:
+            await broker.order(issues)
+            await until(stage.signals["rewound"], 1)
+    before = await books.tickets(event_id)
+    assert len(before) == 30
+    assert await broker.read(broker.names.ticket_issued) == []
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        await until(stage.signals["announced_again"], 30)
+    assert await books.tickets(event_id) == before
+    announced = await broker.read(broker.names.ticket_issued)
+    assert sorted(ids(announced)) == sorted(f"issued:{row['ticket_id']}" for row in before)
+
+
+async def test_while_sql_is_down_nothing_is_committed_and_then_all_is_issued(
+    servers: Servers, books: Books, broker: Broker, event_id: str
+) -> None:
+    class Flaky(Settle):
+        down = True
+
+        async def _settle(self, orders: Sequence[Order]) -> Any:
+            if self.down and orders:
+                self.signals["refused"].fire()
+                raise Unavailable("PostgreSQL is down")
+            return await super()._settle(orders)
+
+    await books.event(event_id)
+    issues = await books.admit(event_id, ["a", "b"])
+    async with ticketing(broker, servers.postgres_dsn, stage=Flaky) as stage:
+        await broker.order(issues)
+        await until(stage.signals["refused"], 3)
+        assert set((await broker.committed(GROUP, broker.names.ticket_issue)).values()) == {-1001}
+        stage.down = False  # type: ignore[attr-defined]
+        await until(stage.signals["issued"], 2)
+    assert len(await broker.read(broker.names.ticket_issued)) == 2
+
+
+async def test_data_that_sql_refuses_is_found_and_the_others_are_issued(
+    servers: Servers, books: Books, broker: Broker, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fairgate.stores.tickets import DataRefused, TicketStore
+
+    settle = TicketStore.settle
+
+    async def choosy(self: TicketStore, orders: Sequence[Order]) -> list[Outcome]:
+        if any(order.issue.user_id == "poison" for order in orders):
+            raise DataRefused("invalid byte sequence")
+        return await settle(self, orders)
+
+    monkeypatch.setattr(TicketStore, "settle", choosy)
+    await books.event(event_id)
+    issues = await books.admit(event_id, [*(f"u{i}" for i in range(50)), "poison", *(f"v{i}" for i in range(50))])
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        await broker.order(issues)
+        await until(stage.signals["issued"], 100)
+        await until(stage.signals["dead"], 1)
+    [letter] = await broker.read(broker.names.dead_letters(broker.names.ticket_issue))
+    assert json.loads(letter.value())["userId"] == "poison"
+
+
+async def test_two_processes_share_the_partitions_and_one_takes_over_from_the_other(
+    servers: Servers, books: Books, broker: Broker, event_id: str
+) -> None:
+    events = [f"{event_id}-{i}" for i in range(24)]  # so many keys that every partition has one
+    issues = []
+    for event in events:
+        await books.event(event)
+        issues.append(await books.admit(event, [f"u{i}" for i in range(20)]))
+    async with ticketing(broker, servers.postgres_dsn, "one") as one:
+        await broker.order([batch[0] for batch in issues])
+        await until(one.signals["issued"], 24)
+        async with ticketing(broker, servers.postgres_dsn, "two") as two:
+            sent = 1
+            while not two.counts["issued"]:  # the group balances while the work goes on
+                await broker.order([batch[sent] for batch in issues])
+                sent += 1
+                assert sent < 15
+                with_two = two.signals["issued"].expect(1, 3.0)
+                try:
+                    async with with_two:
+                        pass
+                except TimeoutError:
+                    continue
+            await broker.order([issue for batch in issues for issue in batch[sent:19]])
+        await broker.order([batch[19] for batch in issues])
+        total = 24 * 20 - two.counts["issued"]
+        await until(one.signals["issued"], total)
+    assert one.counts["issued"] + two.counts["issued"] == 24 * 20
+    announced = ids(await broker.read(broker.names.ticket_issued))
+    assert len(set(announced)) == 24 * 20
+    for event in events:
+        assert len(await books.tickets(event)) == 20
