@@ -36,7 +36,7 @@ FANS_MAX = 110_000
 CONNECTIONS = 192
 EVENT_KNOWN_S, GOING_S = 60.0, 10.0
 # Admissions above arrivals by so much: a line that formed while something was broken is gone soon afterwards.
-PACE, SMALL_PACE = 1.25, 1.6
+PACE, SMALL_PACE = 1.5, 1.6
 SOLD_OUT_AFTER_S = 20.0
 
 CALM = Habits(

@@ -22,7 +22,7 @@ from fairgate.checker.run import Pace, Run
 from fairgate.checker.verdict import judge
 from fairgate.errors import FairgateError
 
-WARM_UP_S = 8.0
+WARM_UP_S, WARM_UP_QUICK_S = 8.0, 5.0
 # Of the acceptance list none is longer; a slow machine is not accused for its slowness but where a scenario says so.
 RECOVERY_S, DRAIN_S = 180.0, 300.0
 # After the line is empty: everybody looks, is told, acknowledges.
@@ -83,7 +83,7 @@ class Play:
     async def _with_a_crowd(self) -> None:
         watching, coming = asyncio.create_task(self._watch.run()), asyncio.create_task(self._crowd.come())
         try:
-            await asyncio.sleep(WARM_UP_S)
+            await asyncio.sleep(WARM_UP_QUICK_S if self._load.quick else WARM_UP_S)
             await self._break()
             healed_at = await self._heal()
             self._crowd.stop()

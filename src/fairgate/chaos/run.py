@@ -49,10 +49,10 @@ def run_chaos(options: Options, say: Say = lambda _: None) -> Report:
     """Blocks for all of it and leaves nothing running. What fails is in the report; interrupted, everything stops."""
     began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     versions: dict[str, str] = {}
-    if any(scenario.settings.disk_bytes for scenario in options.scenarios):
-        enter_namespace()  # before any thread; where it is refused, the site says so
+    # Before any thread.
+    disks = any(scenario.settings.disk_bytes for scenario in options.scenarios) and enter_namespace()
     with _data_dir(options) as directory, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sites = Sites(directory, options.quick, versions, say)
+        sites = Sites(directory, options.quick, disks, versions, say)
         try:
             played = {one.risk: _one(one, options, sites, runner, say) for one in by_site(options.scenarios)}
         finally:
@@ -62,9 +62,11 @@ def run_chaos(options: Options, say: Say = lambda _: None) -> Report:
 
 
 def by_site(scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """Those that want the same site one after the other, else in their order: a site takes half a minute to start."""
+    """Those that want the same site one after the other, each in its turn, else in their order: a site takes half a
+    minute to start.
+    """
     wanted = [scenario.settings for scenario in scenarios]
-    return sorted(scenarios, key=lambda scenario: wanted.index(scenario.settings))
+    return sorted(scenarios, key=lambda scenario: (wanted.index(scenario.settings), scenario.turn))
 
 
 @contextmanager
@@ -81,16 +83,20 @@ def _data_dir(options: Options) -> Iterator[Path]:
 
 
 class Sites:
-    """One runs at a time, and goes on while the next scenario wants the same."""
+    """One runs at a time, and goes on while the next scenario wants the same. `disks`: small ones can be had."""
 
-    def __init__(self, directory: Path, quick: bool, versions: dict[str, str], say: Say) -> None:
-        self._directory, self._quick, self._versions, self._say = directory, quick, versions, say
+    def __init__(self, directory: Path, quick: bool, disks: bool, versions: dict[str, str], say: Say) -> None:
+        self._directory, self._quick, self._disks, self._versions, self._say = directory, quick, disks, versions, say
         self._site: Site | None = None
         self._count = 0
 
-    def fitting(self, settings: SiteSettings) -> Site:
+    def fitting(self, scenario: Scenario) -> Site:
         """Blocks until it runs. Raises `ConfigError`, `CannotMount`."""
-        wanted = msgspec.structs.replace(settings, quick=self._quick)
+        wanted = msgspec.structs.replace(scenario.settings, quick=self._quick)
+        if not self._disks:
+            if scenario.needs_disks:
+                raise CannotMount
+            wanted = msgspec.structs.replace(wanted, disk_bytes=None)
         if self._site is None or self._site.settings != wanted:
             self.end()
             self._count += 1
@@ -124,7 +130,7 @@ def _one(scenario: Scenario, options: Options, sites: Sites, runner: asyncio.Run
     say(f"{scenario.risk} {scenario.title}: {scenario.about}")
     load = Load(joins_per_s=options.joins_per_s, seed=options.seed, quick=options.quick)
     try:
-        site = sites.fitting(scenario.settings)
+        site = sites.fitting(scenario)
     except CannotMount as error:
         return _told(_not_run(scenario, options, str(error) or "small file systems need root"), say)
     except FairgateError as error:

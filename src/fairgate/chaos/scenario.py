@@ -43,10 +43,16 @@ class Timeline(Protocol):
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    """`run` breaks and heals and states every bound of its risk; what it leaves broken, `Site.heal` heals."""
+    """`run` breaks and heals and states every bound of its risk; what it leaves broken, `Site.heal` heals.
+
+    `needs_disks`: without small file systems it is not run; the others take what there is.
+    `turn`: when it plays among those of its site; the same for most, which then keep their order.
+    """
 
     risk: str
     title: str
     about: str
     settings: SiteSettings
     run: Callable[[Site, Timeline], Awaitable[None]]
+    needs_disks: bool = False
+    turn: int = 0

@@ -41,9 +41,13 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True):
 # What most scenarios want: one site serves them, one after the other. A stalled poll loop is noticed within a minute.
 PROXIED = SiteSettings(
     proxied=True,
+    replica=True,
     config={"max_poll_interval_s": 60},
     quick_config={"max_poll_interval_s": 20, "group_session_s": 15},
 )
+
+# Controllers apart, and small disks for the topics: the quorum's own disks are others. A crowd needs some 50 MiB.
+APART = SiteSettings(controllers=3, disk_bytes=512 << 20)
 
 
 def config_of(settings: SiteSettings, data_dir: Path, port_base: int) -> Config:

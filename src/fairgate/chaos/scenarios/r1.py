@@ -9,7 +9,7 @@ from fairgate.chaos.scenario import Scenario, Site, Timeline
 from fairgate.chaos.settings import PROXIED
 
 STOPPED_S, STOPPED_QUICK_S = 60.0, 15.0
-SLOW_S, SLOW_QUICK_S, SLOWER_BY_S = 30.0, 10.0, 0.2
+SLOW_S, SLOW_QUICK_S, SLOWER_BY_S = 30.0, 8.0, 0.2
 # Of the acceptance list: every admission is settled within this after the stop.
 SETTLED_S = 60.0
 

@@ -12,9 +12,11 @@ from fairgate.chaos.settings import PROXIED
 
 # Of the acceptance list: the longest time without a ticket for the event that most stand in line for.
 TERMINATED_S, KILLED_S, FROZEN_S = 3.0, 15.0, 30.0
+# So long people are admitted whom only the broken leader could serve; all of them must get their tickets.
+STRANDED_S = 3.0
 FREEZE_S, FREEZE_QUICK_S = 30.0, 12.0
-DOWN_S, DOWN_QUICK_S = 30.0, 10.0
-CUT_S, CUT_QUICK_S = 30.0, 8.0
+DOWN_S, DOWN_QUICK_S = 30.0, 8.0
+CUT_S, CUT_QUICK_S = 30.0, 6.0
 DELAYED_S = 0.25
 RECOVERED_S, WHOLE_S = 60.0, 90.0
 
@@ -34,7 +36,8 @@ async def _leader_terminated(site: Site, timeline: Timeline) -> None:
     began = await now(site)
     async with timeline.fault(f"{leader}, which leads, is asked to end (SIGTERM)"):
         site.terminate(leader)
-        await asyncio.sleep(TERMINATED_S + 7.0)
+        await asyncio.sleep(STRANDED_S)
+        await settle_time_s(site, timeline, RECOVERED_S)
     timeline.bound("longest stall, broker SIGTERM", await longest_gap_s(site, began), TERMINATED_S)
     await _back(site, timeline, leader)
 
@@ -44,7 +47,8 @@ async def _leader_killed(site: Site, timeline: Timeline) -> None:
     began = await now(site)
     async with timeline.fault(f"{leader}, which leads, is killed (SIGKILL)"):
         await site.kill(leader)
-        await asyncio.sleep(KILLED_S + 3.0)
+        await asyncio.sleep(STRANDED_S)
+        await settle_time_s(site, timeline, RECOVERED_S)
     timeline.bound("longest stall, broker SIGKILL", await longest_gap_s(site, began), KILLED_S)
     await _back(site, timeline, leader)
 

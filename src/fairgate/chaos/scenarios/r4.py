@@ -14,11 +14,11 @@ from fairgate.chaos.measures import (
     unread_of,
     whole_again_s,
 )
-from fairgate.chaos.scenario import Scenario, Site, SiteSettings, Timeline
+from fairgate.chaos.scenario import Scenario, Site, Timeline
+from fairgate.chaos.settings import APART
 from fairgate.streams import retention
 from fairgate.streams.topics import Names, admin
 
-DISK_BYTES = 256 << 20
 # A full disk ends the broker; its partitions move after its session at the controllers.
 MOVED_S, DRAINED_S, SETTLED_S, WHOLE_S = 60.0, 120.0, 120.0, 120.0
 FULL_S, FULL_QUICK_S = 30.0, 12.0
@@ -83,7 +83,9 @@ SCENARIO = Scenario(
     risk="R4",
     title="Disk full",
     about="The last byte of one broker's disk is taken, then of two; retention is cut and put back.",
-    # Controllers apart: the quorum's disk is not the topics'.
-    settings=SiteSettings(controllers=3, disk_bytes=DISK_BYTES),
+    settings=APART,
+    # What it fills and cuts is the site's.
+    turn=1,
+    needs_disks=True,
     run=run,
 )

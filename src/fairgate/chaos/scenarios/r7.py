@@ -13,7 +13,8 @@ from fairgate.chaos.measures import (
     tickets,
     whole_again_s,
 )
-from fairgate.chaos.scenario import Scenario, Site, SiteSettings, Timeline
+from fairgate.chaos.scenario import Scenario, Site, Timeline
+from fairgate.chaos.settings import APART
 from fairgate.errors import Unavailable
 
 LOST_S, LOST_QUICK_S = 60.0, 15.0
@@ -108,6 +109,6 @@ SCENARIO = Scenario(
     risk="R7",
     title="Quorum lost",
     about="Three controllers apart from the brokers: the leader dies, two stand still, and a broker dies too.",
-    settings=SiteSettings(controllers=3),
+    settings=APART,
     run=run,
 )

@@ -7,7 +7,8 @@ import signal
 import time
 
 from fairgate.chaos.measures import settle_time_s
-from fairgate.chaos.scenario import Scenario, Site, SiteSettings, Timeline
+from fairgate.chaos.scenario import Scenario, Site, Timeline
+from fairgate.chaos.settings import PROXIED
 
 TIMES, TIMES_QUICK = 3, 1
 # The line is prepared anew by its owner; clients ask again until then.
@@ -87,6 +88,8 @@ SCENARIO = Scenario(
     risk="R8",
     title="Redis and Kafka apart",
     about="Valkey is killed, wiped, full, and fails over to a lagging replica; PostgreSQL dies whole and in part.",
-    settings=SiteSettings(replica=True),
+    settings=PROXIED,
+    # The fail-over leaves a site whose two Valkeys have changed their parts.
+    turn=1,
     run=run,
 )
