@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fairgate.chaos import soak
 from fairgate.chaos.cluster import java_hash, murmur2
 from fairgate.chaos.run import by_site
 from fairgate.chaos.scenarios import ALL, MIX
@@ -53,6 +54,11 @@ def test_the_nemesis_comes_to_every_fault_of_its_menu() -> None:
 def test_there_is_one_scenario_for_each_of_the_eight_risks() -> None:
     assert [scenario.risk for scenario in ALL] == [f"R{number}" for number in range(1, 9)]
     assert MIX.risk == "mix"
+
+
+def test_a_soak_has_a_crowd_until_its_end() -> None:
+    assert soak.scenario(30.0).longest_s > 30 * 60
+    assert soak.scenario(600.0).longest_s > 600 * 60
 
 
 def test_no_link_of_a_site_takes_the_port_of_anything_else(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 import pytest
 
 from fairgate.chaos import crowd
@@ -58,7 +56,7 @@ def test_thinned_series_keep_their_first_and_last_sample_and_stay_small(most: in
 
 
 def some(count: int, seed: int = 7) -> list[crowd.Arrival]:
-    return list(islice(crowd.arrivals(150.0, seed), count))
+    return list(crowd.arrivals(150.0, seed, count))
 
 
 def test_the_same_seed_brings_the_same_crowd_at_the_same_times() -> None:
@@ -86,7 +84,7 @@ def test_who_leaves_for_good_does_not_stay_to_be_told() -> None:
 
 
 def test_lines_are_faster_than_the_crowd_and_one_is_sold_out_soon() -> None:
-    lines = crowd.lines("chaos", 150.0)
+    lines = crowd.lines("chaos", 150.0, fans=100_000)
     assert all(line.rate > line.share * 150.0 for line in lines)
     assert sum(line.share for line in lines) == pytest.approx(1.0)
     assert lines[-1].capacity < 60 * lines[-1].share * 150.0 < lines[0].capacity

@@ -31,8 +31,6 @@ LEAVES, REGRETS, TWICE = 0.10, 0.5, 0.05
 # Who waits to be told: by the inbox, and by the socket besides those who listen all the time.
 STAYS, LISTENS = 0.04, 0.01
 LINGERING = 240
-# Twelve minutes at 150 a second: what a crowd that nobody ends comes to at the most.
-FANS_MAX = 110_000
 CONNECTIONS = 192
 EVENT_KNOWN_S, GOING_S = 60.0, 10.0
 # Admissions above arrivals by so much: a line that formed while something was broken is gone soon afterwards.
@@ -55,18 +53,18 @@ class Line(msgspec.Struct, frozen=True):
     capacity: int
 
 
-def lines(name: str, joins_per_s: float) -> list[Line]:
-    """One with most of the crowd, some smaller, the last of them sold out soon."""
+def lines(name: str, joins_per_s: float, fans: int) -> list[Line]:
+    """One with most of the crowd, some smaller, the last of them sold out soon; the others have room for all `fans`."""
     small = (1 - HOT_SHARE) / (EVENTS - 1)
-    made = [_line(f"{name}-1", HOT_SHARE, joins_per_s, PACE)]
-    made += [_line(f"{name}-{number}", small, joins_per_s, SMALL_PACE) for number in range(2, EVENTS + 1)]
+    made = [_line(f"{name}-1", HOT_SHARE, joins_per_s, PACE, fans)]
+    made += [_line(f"{name}-{number}", small, joins_per_s, SMALL_PACE, fans) for number in range(2, EVENTS + 1)]
     few = max(1, round(small * joins_per_s * SOLD_OUT_AFTER_S))
     return [*made[:-1], msgspec.structs.replace(made[-1], capacity=few)]
 
 
-def _line(event_id: str, share: float, joins_per_s: float, pace: float) -> Line:
+def _line(event_id: str, share: float, joins_per_s: float, pace: float, capacity: int) -> Line:
     rate = round(max(1.0, share * joins_per_s * pace), 1)
-    return Line(event_id, share, rate, max(1, round(rate / 10)), FANS_MAX)
+    return Line(event_id, share, rate, max(1, round(rate / 10)), capacity)
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -75,11 +73,11 @@ class Arrival(msgspec.Struct, frozen=True):
     traits: Traits
 
 
-def arrivals(joins_per_s: float, seed: int, most: int = FANS_MAX) -> Iterator[Arrival]:
+def arrivals(joins_per_s: float, seed: int, fans: int) -> Iterator[Arrival]:
     """Who comes when and what they are like: the same seed, the same crowd. Times ascend, spread like in a queue."""
     chance, at_s = random.Random(seed), 0.0
     small = (1 - HOT_SHARE) / (EVENTS - 1)
-    for number in range(most):
+    for number in range(fans):
         at_s += chance.expovariate(joins_per_s)
         event = (
             0 if chance.random() < HOT_SHARE else 1 + min(EVENTS - 2, int(chance.random() * (1 - HOT_SHARE) / small))
@@ -130,8 +128,8 @@ class Chaotic(Fan):
 class Crowd:
     """`open`, then `come` as a task until `stop`; `hurry`, `gone`, `see_out`; `close`."""
 
-    def __init__(self, config: Config, lines: list[Line], joins_per_s: float, seed: int) -> None:
-        self._config, self.lines, self.joins_per_s, self._seed = config, lines, joins_per_s, seed
+    def __init__(self, config: Config, lines: list[Line], joins_per_s: float, seed: int, fans: int) -> None:
+        self._config, self.lines, self.joins_per_s, self._seed, self._most = config, lines, joins_per_s, seed, fans
         self.fans: list[Chaotic] = []
         self.tally = Tally()
         self._living: set[asyncio.Task[None]] = set()
@@ -170,9 +168,9 @@ class Crowd:
         self.site.trouble.clear()
 
     async def come(self) -> None:
-        """Until `stop`. Each at its time, however the others fare."""
+        """Until `stop`, or until all have come. Each at its time, however the others fare."""
         began = time.monotonic()
-        for arrival in arrivals(self.joins_per_s, self._seed):
+        for arrival in arrivals(self.joins_per_s, self._seed, self._most):
             await asyncio.sleep(max(0.0, began + arrival.at_s - time.monotonic()))
             if self._stopped.is_set():
                 return

@@ -20,7 +20,7 @@ from fairgate.chaos.watch import Watch
 from fairgate.checker import books
 from fairgate.checker.run import Pace, Run
 from fairgate.checker.verdict import judge
-from fairgate.errors import FairgateError
+from fairgate.errors import FairgateError, Unavailable
 
 WARM_UP_S, WARM_UP_QUICK_S = 8.0, 5.0
 # Of the acceptance list none is longer; a slow machine is not accused for its slowness but where a scenario says so.
@@ -56,7 +56,8 @@ class Play:
         self._samples: list[Sample] = []
         self._timeline = Timeline(quick=load.quick, seed=load.seed, samples=self._samples, say=say)
         name = f"chaos-{scenario.risk.lower()}-{secrets.token_hex(3)}"
-        self._crowd = Crowd(site.config, lines(name, load.joins_per_s), load.joins_per_s, load.seed)
+        fans = round(load.joins_per_s * scenario.longest_s)
+        self._crowd = Crowd(site.config, lines(name, load.joins_per_s, fans), load.joins_per_s, load.seed, fans)
         self._watch = Watch(site, self._crowd, self._samples, self._timeline.began)
         self._result = Result(
             risk=scenario.risk,
@@ -86,6 +87,10 @@ class Play:
             await asyncio.sleep(WARM_UP_QUICK_S if self._load.quick else WARM_UP_S)
             await self._break()
             healed_at = await self._heal()
+            if coming.done():
+                self._trouble(
+                    Unavailable(f"all {len(self._crowd.fans)} fans had come before the end: nobody was tried")
+                )
             self._crowd.stop()
             await self._grow_quiet()
             await self._judge(healed_at)

@@ -46,6 +46,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """`run` breaks and heals and states every bound of its risk; what it leaves broken, `Site.heal` heals.
 
     `needs_disks`: without small file systems it is not run; the others take what there is.
+    `longest_s` bounds the crowd: after that nobody comes, and the rest would prove nothing.
     `turn`: when it plays among those of its site; the same for most, which then keep their order.
     """
 
@@ -54,5 +55,6 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     about: str
     settings: SiteSettings
     run: Callable[[Site, Timeline], Awaitable[None]]
+    longest_s: float = 1_500.0
     needs_disks: bool = False
     turn: int = 0

@@ -18,6 +18,8 @@ from fairgate.outbox.prune import KEPT_S
 
 SOAK_JOINS_PER_S = 100.0
 FAULT_EVERY_S, LOOK_EVERY_S = 120.0, 10.0
+# The crowd comes until the last fault is healed.
+COMING_BACK_S = 600.0
 # Python's allocator grows in steps of some MB and the crowd leaves its traces in caches that are bounded; a leak of
 # one kilobyte for each of 100 joins a second would be 350 MB an hour.
 GROWTH_MB_PER_H = 60.0
@@ -51,6 +53,7 @@ def scenario(minutes: float) -> Scenario:
         about="A fault of the mix every two minutes; memory, tables and connections are watched.",
         settings=PROXIED,
         run=run,
+        longest_s=minutes * 60 + COMING_BACK_S,
     )
 
 
