@@ -157,15 +157,17 @@ class Crowd:
         self.site = Site(self._http)
         self.opened = True
         self._live = config.live_url or f"http://{config.host}:{config.ports.live}"
-        assert config.operator_token is not None
         try:
             async with asyncio.timeout(EVENT_KNOWN_S):
-                for line in self.lines:
-                    await self.site.post("/admin/events", _order(line), config.operator_token.get_secret_value())
-                    await self.site.get(f"/queue/{line.event_id}")
+                await asyncio.gather(*(self._open(line) for line in self.lines))
         except TimeoutError:
             raise Unavailable(f"the events were not open {EVENT_KNOWN_S:.0f} s after they were created") from None
         self.site.trouble.clear()
+
+    async def _open(self, line: Line) -> None:
+        assert self._config.operator_token is not None
+        await self.site.post("/admin/events", _order(line), self._config.operator_token.get_secret_value())
+        await self.site.get(f"/queue/{line.event_id}")
 
     async def come(self) -> None:
         """Until `stop`, or until all have come. Each at its time, however the others fare."""

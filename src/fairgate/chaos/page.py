@@ -8,8 +8,8 @@ from pathlib import Path
 from string import Template
 
 from fairgate.chaos.panels import panels
-from fairgate.chaos.plot import clock
 from fairgate.chaos.results import Environment, Report, Result
+from fairgate.chaos.timeline import clock
 from fairgate.chaos.words import COLUMNS, NOT_TESTED, environment_rows, headline, lead, row, tiles
 
 TEMPLATE = Path(__file__).with_name("page.html")

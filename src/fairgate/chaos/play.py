@@ -126,6 +126,7 @@ class Play:
         self._timeline.note("nobody comes any more")
         with contextlib.suppress(NotInTime):
             await self._timeline.until(self._drained, DRAIN_S, "the lines are empty and everything is sent")
+            self._timeline.note("the lines are empty, everything is sent")
         deadline = time.monotonic() + GOING_S
         while self._crowd.living and time.monotonic() < deadline:
             await self._crowd.hurry()
@@ -133,6 +134,7 @@ class Play:
         for words in self._crowd.waiting(NAMED):
             self._timeline.note(f"still here: {words}")
         await self._crowd.see_out()
+        self._timeline.note("everybody has gone")
 
     async def _drained(self) -> bool:
         latest = self._samples[-1]

@@ -11,7 +11,7 @@ from html import escape
 
 import msgspec
 
-from fairgate.chaos.timeline import Note, Window
+from fairgate.chaos.timeline import Note, Window, clock
 
 WIDTH, HEIGHT = 880, 150
 LEFT, RIGHT, TOP, BOTTOM = 54, 10, 24, 20
@@ -98,10 +98,6 @@ def _step(seconds: float) -> float:
     """About eight marks."""
     steps = (5, 10, 15, 30, 60, 120, 300, 600, 1_800)
     return next((float(step) for step in steps if seconds / step <= 9), 3_600.0)
-
-
-def clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def number(value: float) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from fairgate.chaos.page import page
-from fairgate.chaos.plot import clock
 from fairgate.chaos.results import Report, Result
+from fairgate.chaos.timeline import clock
 from fairgate.chaos.words import COLUMNS, NOT_TESTED, environment_rows, headline, lead, row
 
 

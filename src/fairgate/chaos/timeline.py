@@ -27,6 +27,11 @@ class NotInTime(FairgateError):
     kind = "not-in-time"
 
 
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
 class Window(msgspec.Struct):
     """A fault. `ended_s` None: it had not ended when the run did."""
 
@@ -85,7 +90,7 @@ class Timeline:
         """A window in which something is broken; drawn in the report."""
         window = Window(title, self.now_s)
         self.faults.append(window)
-        self._say(f"    ▸ {title}")
+        self._tell(f"▸ {title}")
         try:
             yield
         finally:
@@ -93,12 +98,15 @@ class Timeline:
 
     def note(self, title: str) -> None:
         self.notes.append(Note(title, self.now_s))
-        self._say(f"    · {title}")
+        self._tell(f"· {title}")
 
     def bound(self, name: str, value: float | None, limit: float, unit: str = "s") -> None:
         bound = Bound(name, value, limit, unit)
         self.bounds.append(bound)
-        self._say(f"    {bound.text}")
+        self._tell(bound.text)
+
+    def _tell(self, text: str) -> None:
+        self._say(f"  {clock(self.now_s):>6} {text}")
 
     async def until(self, condition: Callable[[], Awaitable[bool]], within_s: float, what: str) -> float:
         """Wait for it; → the seconds it took. Raises `NotInTime`, noted as a broken bound.
