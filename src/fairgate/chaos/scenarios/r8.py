@@ -28,8 +28,10 @@ async def run(site: Site, timeline: Timeline) -> None:
 
 async def _killed(site: Site, timeline: Timeline) -> None:
     async with timeline.fault("Valkey killed (SIGKILL), and started again"):
+        began = time.monotonic()
         site.crash("valkey")
-        await _joins_again(site, timeline, "Valkey was killed")
+        await site.wait_ready("valkey")  # it reads its file first, and refuses everything until then
+        await _joins_again(site, timeline, "Valkey was killed", began)
 
 
 async def _wiped(site: Site, timeline: Timeline) -> None:
@@ -72,14 +74,15 @@ async def _postgres(site: Site, timeline: Timeline) -> None:
     timeline.bound("settled after a backend was killed", await settle_time_s(site, timeline, SETTLED_S), SETTLED_S)
 
 
-async def _joins_again(site: Site, timeline: Timeline, what: str) -> None:
-    """The line numbers somebody again: a sequence that is higher than the highest of that moment."""
-    began = time.monotonic()
+async def _joins_again(site: Site, timeline: Timeline, what: str, began: float | None = None) -> None:
+    """Somebody joins from now on, as the samples say; the time counts from `began`, where it began before."""
+    since = time.monotonic()
 
     async def joined() -> bool:
-        return timeline.longest_stall_s("joins", began) < time.monotonic() - began - 0.5
+        return timeline.longest_stall_s("joins", since) < time.monotonic() - since - 0.5
 
-    again_s = await timeline.until(joined, 4 * JOINS_AGAIN_S, f"joins again after {what}")
+    await timeline.until(joined, 4 * JOINS_AGAIN_S, f"joins again after {what}")
+    again_s = time.monotonic() - (began or since)
     timeline.bound(f"joins again after {what}", again_s, JOINS_AGAIN_S)
     timeline.bound(f"settled after {what}", await settle_time_s(site, timeline, SETTLED_S), SETTLED_S)
 
