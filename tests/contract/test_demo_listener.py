@@ -94,3 +94,25 @@ async def test_a_connection_that_breaks_is_made_again() -> None:
         transport.abort()
 
     assert await heard_after_a_cut(cut) == "t"
+
+
+async def test_who_is_sent_home_in_the_moment_of_the_welcome_goes() -> None:
+    """The library's wait can take the welcome for an answer to a cancellation: such a fan stayed on for ever."""
+    welcome = asyncio.Event()
+
+    async def serve(_: int, socket: web.WebSocketResponse) -> None:
+        await socket.send_str(WELCOME)
+        welcome.set()
+        await socket.receive()
+
+    async with live(serve) as url, sockets() as http, asyncio.timeout(60):
+        for turns in range(12):
+            welcome.clear()
+            listener = Listener(url, "token", "event", http, lambda _: None)
+            run = asyncio.create_task(listener.run())
+            await welcome.wait()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            run.cancel()
+            await asyncio.wait({run}, timeout=5.0)
+            assert run.cancelled(), f"cancelled {turns} turns of the loop after the welcome, it went on"

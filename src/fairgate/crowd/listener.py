@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
 import socketio
-import socketio.exceptions
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.3, 3.0
 CONNECT_S = 10.0
@@ -40,7 +38,7 @@ class Listener:
             while True:
                 if await self._connected():
                     pause_s = BACKOFF_FIRST_S
-                    await self._cut.wait()  # the library's own wait keeps a cancellation to itself
+                    await self._cut.wait()
                 await self._hang_up(abort=True)
                 await asyncio.sleep(self._stay_away_s + pause_s * random.uniform(0.7, 1.3))
                 self._stay_away_s, pause_s = 0.0, min(pause_s * 2, BACKOFF_MAX_S)
@@ -66,9 +64,9 @@ class Listener:
         )
         client.on("*", self._event)
         client.on("disconnect", self._disconnected)
-        with contextlib.suppress(socketio.exceptions.ConnectionError, aiohttp.ClientError, OSError, TimeoutError):
-            async with asyncio.timeout(CONNECT_S):
-                await client.connect(self._url, auth=self._auth, transports=["websocket"], wait_timeout=CONNECT_S)
+        await _apart(
+            client.connect(self._url, auth=self._auth, transports=["websocket"], wait_timeout=CONNECT_S), CONNECT_S
+        )
         if self._client is not client:  # dropped meanwhile: the library may have connected all the same
             await _hang_up(client, abort=True)
             return False
@@ -92,6 +90,23 @@ class Listener:
 
 
 async def _hang_up(client: Any, *, abort: bool) -> None:
-    with contextlib.suppress(Exception):  # it may be gone already, in any way
-        async with asyncio.timeout(HANG_UP_S):
-            await (client.eio.disconnect(abort=True) if abort else client.disconnect())
+    await _apart(client.eio.disconnect(abort=True) if abort else client.disconnect(), HANG_UP_S)
+
+
+async def _apart(work: Coroutine[Any, Any, None], within_s: float) -> None:
+    """In a task of its own: a wait of the library's loses a cancellation that comes together with what it waits for.
+
+    It may fail in any way, or take too long: the connection is gone then, which the caller sees.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task}, timeout=within_s)
+    finally:
+        task.cancel()
+        task.add_done_callback(_forget)
+
+
+def _forget(task: asyncio.Task[None]) -> None:
+    """An exception that nobody asks for would be told to the terminal."""
+    if not task.cancelled():
+        task.exception()
