@@ -34,7 +34,7 @@ LINGERING = 240
 CONNECTIONS = 192
 EVENT_KNOWN_S, GOING_S = 60.0, 10.0
 # Admissions above arrivals by so much: a line that formed while something was broken is gone soon afterwards.
-PACE, SMALL_PACE = 1.5, 1.6
+PACE = 1.8
 SOLD_OUT_AFTER_S = 20.0
 
 CALM = Habits(
@@ -56,14 +56,14 @@ class Line(msgspec.Struct, frozen=True):
 def lines(name: str, joins_per_s: float, fans: int) -> list[Line]:
     """One with most of the crowd, some smaller, the last of them sold out soon; the others have room for all `fans`."""
     small = (1 - HOT_SHARE) / (EVENTS - 1)
-    made = [_line(f"{name}-1", HOT_SHARE, joins_per_s, PACE, fans)]
-    made += [_line(f"{name}-{number}", small, joins_per_s, SMALL_PACE, fans) for number in range(2, EVENTS + 1)]
+    made = [_line(f"{name}-1", HOT_SHARE, joins_per_s, fans)]
+    made += [_line(f"{name}-{number}", small, joins_per_s, fans) for number in range(2, EVENTS + 1)]
     few = max(1, round(small * joins_per_s * SOLD_OUT_AFTER_S))
     return [*made[:-1], msgspec.structs.replace(made[-1], capacity=few)]
 
 
-def _line(event_id: str, share: float, joins_per_s: float, pace: float, capacity: int) -> Line:
-    rate = round(max(1.0, share * joins_per_s * pace), 1)
+def _line(event_id: str, share: float, joins_per_s: float, capacity: int) -> Line:
+    rate = round(max(1.0, share * joins_per_s * PACE), 1)
     return Line(event_id, share, rate, max(1, round(rate / 10)), capacity)
 
 

@@ -59,7 +59,6 @@ class Site:
         self.disks = disks_of(settings, data_dir)
         self.stack = Stack(config, settings.roles, quick_start=True, layout=layout_of(settings, self._links))
         self.replica: Valkey | None = None
-        self._changed_env: dict[str, set[str]] = {}
         self.cluster: Cluster
         self.databases: Databases
 
@@ -135,16 +134,11 @@ class Site:
         self.child(name).signal(number)
 
     async def crash_at(self, name: str, failpoint: str, within_s: float = START_S) -> bool:
-        """Restart it so that it ends hard at this failpoint, once; the supervisor revives it. → whether it came there.
-
-        Only the process of this very start is armed: an environment counts as of the next start.
-        """
+        """Restart it to end hard at this failpoint, once; the supervisor revives it. → whether it came there."""
         child = self.child(name)
-        own, crashes = child.env, child.restarts
-        child.env = {**(own or {}), ENVIRONMENT: f"{failpoint}=exit@1"}
+        crashes = child.restarts
         await asyncio.to_thread(child.stop, STOP_S)
-        child.start()
-        child.env = own
+        self._start_once(child, {ENVIRONMENT: f"{failpoint}=exit@1"})
         deadline = time.monotonic() + within_s
         while child.restarts == crashes and time.monotonic() < deadline:  # noqa: ASYNC110 - another thread counts
             await asyncio.sleep(LOOK_EVERY_S)
@@ -176,16 +170,19 @@ class Site:
         return time.monotonic() - began
 
     async def restart(self, name: str, env: Mapping[str, str] | None = None, within_s: float = START_S) -> float:
-        """End it in order and start it, with `env` on top of its own until `heal`. → seconds until it was ready."""
-        child = self.child(name)
-        if env is not None:
-            self._change_env(child, env)
+        """End it in order and start it; → seconds until it was ready. `env`, on top of its own, is for this start."""
+        began, child = time.monotonic(), self.child(name)
         await asyncio.to_thread(child.stop, STOP_S)
-        return await self.start(name, within_s)
+        self._start_once(child, env or {})
+        await self.wait_ready(name, within_s)
+        return time.monotonic() - began
 
-    def _change_env(self, child: Child, env: Mapping[str, str]) -> None:
-        child.env = {**(child.env or {}), **env}
-        self._changed_env.setdefault(child.name, set()).update(env)
+    @staticmethod
+    def _start_once(child: Child, env: Mapping[str, str]) -> None:
+        own = child.env
+        child.env = {**(own or {}), **env}
+        child.start()
+        child.env = own
 
     async def wait_ready(self, name: str, within_s: float = START_S) -> None:
         """Raises `Unavailable` with the end of its log."""
@@ -209,17 +206,9 @@ class Site:
             child.signal(signal.SIGCONT)
             child.start()
         await self.databases.heal()
-        for name in list(self._changed_env):
-            await self._give_own_env(name)
         for child in self.children():
             await self.wait_ready(child.name, max(1.0, began + within_s - time.monotonic()))
         return time.monotonic() - began
-
-    async def _give_own_env(self, name: str) -> None:
-        child = self.child(name)
-        added = self._changed_env.pop(name)
-        child.env = {key: value for key, value in (child.env or {}).items() if key not in added}
-        await self.restart(name)
 
     # ---- look
 

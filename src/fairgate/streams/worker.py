@@ -25,7 +25,10 @@ class Worker:
         """What `work` returns or raises. `TimeoutError`: it is still at it; this worker is of no use any more."""
         future: Future[Any] = Future()
         self._jobs.put((future, work, arguments))
-        return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), within_s)
+        answer = asyncio.shield(asyncio.wrap_future(future))
+        answer.add_done_callback(_seen)
+        async with asyncio.timeout(within_s):  # `wait_for` loses a cancellation that comes together with the answer
+            return await answer
 
     def end(self) -> None:
         """After what it is doing. Does not wait."""
@@ -40,3 +43,9 @@ class Worker:
                 future.set_exception(error)
             else:
                 future.set_result(result)
+
+
+def _seen(answer: asyncio.Future[Any]) -> None:
+    """Also where nobody waits any more: what is never asked for would be logged as lost."""
+    if not answer.cancelled():
+        answer.exception()

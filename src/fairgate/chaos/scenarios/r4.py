@@ -21,7 +21,7 @@ from fairgate.streams.topics import Names, admin
 
 # A full disk ends the broker; its partitions move after its session at the controllers.
 MOVED_S, DRAINED_S, SETTLED_S, WHOLE_S = 60.0, 120.0, 120.0, 120.0
-FULL_S, FULL_QUICK_S = 30.0, 12.0
+FULL_S, FULL_QUICK_S = 30.0, 8.0
 
 
 async def run(site: Site, timeline: Timeline) -> None:

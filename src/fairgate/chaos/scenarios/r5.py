@@ -10,12 +10,12 @@ from fairgate.chaos.scenario import Scenario, Site, Timeline
 from fairgate.chaos.settings import PROXIED
 from fairgate.errors import Unavailable
 
-KILLS, KILLS_QUICK = 8, 3
+KILLS, KILLS_QUICK = 8, 2
 # Rows that gather while nobody publishes become one large batch.
 GATHER_S, GATHERED = 10.0, 100
-ROUNDS, ROUNDS_QUICK = 10, 4
+ROUNDS, ROUNDS_QUICK = 10, 3
 # A lease lasts 5 s.
-BEYOND_LEASE_S = 9.0
+BEYOND_LEASE_S = 8.0
 SETTLED_S = 60.0
 
 _TAKE_AWAY = [

@@ -34,7 +34,6 @@ WORK = {
     "notification": "fairgate_notifications_total",
 }
 LOOK_S = 1.5
-# In the short version one of each stage, drawn by the seed.
 REACHED_S = 30.0
 COORDINATORS, COORDINATORS_QUICK = 3, 1
 # The answer to the end of a transaction takes this long: the kill falls into it.
@@ -50,17 +49,25 @@ async def run(site: Site, timeline: Timeline) -> None:
 
 
 async def _stages(site: Site, timeline: Timeline) -> None:
-    for role, points in POINTS.items():
-        drawn = random.Random(timeline.seed).sample(points, 1) if timeline.quick else points
-        for point in drawn:
-            name = await _busiest(site, role)
-            async with timeline.fault(f"{name} ends hard (exit) at {point}"):
-                if await site.crash_at(name, point, REACHED_S):
-                    await site.wait_ready(name)
-                else:
-                    timeline.note(f"{name} did not come to {point}")
-                    await site.restart(name)
+    """One stage after the other, point by point; in the short version one point of each, all stages at once."""
+    if timeline.quick:
+        chance = random.Random(timeline.seed)
+        await asyncio.gather(*(_ends_at(site, timeline, role, chance.choice(POINTS[role])) for role in POINTS))
+    else:
+        for role, points in POINTS.items():
+            for point in points:
+                await _ends_at(site, timeline, role, point)
     timeline.bound("settled after the crashes", await settle_time_s(site, timeline, SETTLED_S), SETTLED_S)
+
+
+async def _ends_at(site: Site, timeline: Timeline, role: str, point: str) -> None:
+    name = await _busiest(site, role)
+    async with timeline.fault(f"{name} ends hard (exit) at {point}"):
+        if await site.crash_at(name, point, REACHED_S):
+            await site.wait_ready(name)
+        else:
+            timeline.note(f"{name} did not come to {point}")
+            await site.restart(name)
 
 
 async def _busiest(site: Site, role: str) -> str:

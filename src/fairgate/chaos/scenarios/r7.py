@@ -17,7 +17,7 @@ from fairgate.chaos.scenario import Scenario, Site, Timeline
 from fairgate.chaos.settings import APART
 from fairgate.errors import Unavailable
 
-LOST_S, LOST_QUICK_S = 60.0, 15.0
+LOST_S, LOST_QUICK_S = 60.0, 12.0
 ELECTED_S, GAP_S, RECOVERED_S, WHOLE_S = 10.0, 5.0, 30.0, 120.0
 WITHOUT_JOIN_S = 5.0
 
