@@ -24,7 +24,9 @@ from fairgate.stores.tickets import (
     TicketStore,
     UnknownAdmission,
 )
+from fairgate.streams.records import Record
 from fairgate.ticketing.expire import Expire
+from fairgate.ticketing.orders import announcement
 from fairgate.ticketing.tickets import Tickets
 from tests.conftest import Servers
 from tests.support.ticketing import FIRST, Books, orders_from
@@ -79,6 +81,26 @@ class TestSettling:
         assert outcome.ticket.status is TicketStatus.PENDING
         assert outcome.ticket.expires_at == outcome.ticket.issued_at + timedelta(seconds=300)
         assert (await books.balance(event_id))["confirmed"] == 0
+
+    @pytest.mark.parametrize("hold_s", [None, 300])
+    async def test_sql_and_ticketing_announce_a_ticket_in_the_same_bytes_whatever_became_of_it(
+        self, books: Books, store: TicketStore, database: Database, event_id: str, hold_s: int | None
+    ) -> None:
+        """A repeat with another content would be two messages of one id, and nobody could say which is true."""
+        await books.event(event_id, hold_s=hold_s)
+        issues = await books.admit(event_id, [f"u-{number}" for number in range(50)])
+        orders = orders_from(issues)
+        await store.settle(orders)
+        for made in await books.tickets(event_id):
+            await Tickets(database).confirm(str(made["ticket_id"]), None)
+        cause = Record("ticket-issue", 0, 0, None, b"", [], 0)
+        again = [o.ticket for o in await store.settle(orders) if isinstance(o, SettledByThisRecord)]
+        assert len(again) == 50
+        async with database.connection() as connection:
+            await connection.execute("select announce_ticket(t, 0) from tickets t where event_id = $1", event_id)
+            rows = await connection.fetch("select payload from outbox where topic = 'ticket-issued' order by id")
+        by_sql = {row["payload"].encode() for row in rows}
+        assert {announcement("ticket-issued", ticket, cause).value for ticket in again} <= by_sql
 
     async def test_the_same_record_again_gives_the_same_ticket(
         self, books: Books, store: TicketStore, event_id: str

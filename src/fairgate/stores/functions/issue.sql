@@ -113,16 +113,18 @@ begin
 end $$;
 
 
--- An outbox row for topic `ticket-issued` with the message `TicketIssued` (domain/messages.py).
+-- An outbox row for topic `ticket-issued` with the message `TicketIssued` (domain/messages.py): the ticket as it was at
+-- the issue, in the very bytes that ticketing announces it with, so that the second of two is a repeat and nothing else.
 create or replace function announce_ticket(p_ticket tickets, p_shard integer)
 returns void language plpgsql as $$
 begin
     insert into outbox (shard, topic, keys, ids, payload, messages)
     values (p_shard, 'ticket-issued', array[p_ticket.user_id::text], array['issued:' || p_ticket.ticket_id],
-            json_build_object(
-                'userId', p_ticket.user_id, 'ticketId', p_ticket.ticket_id, 'eventId', p_ticket.event_id,
-                'number', p_ticket.number, 'sequence', p_ticket.sequence, 'status', p_ticket.status,
-                'timestamp', epoch_millis(p_ticket.issued_at), 'expiresAt', epoch_millis(p_ticket.expires_at))::text,
+            (select row_to_json(fact)::text from (select
+                p_ticket.user_id as "userId", p_ticket.ticket_id as "ticketId", p_ticket.event_id as "eventId",
+                p_ticket.number as number, p_ticket.sequence as sequence,
+                case when p_ticket.expires_at is null then 'confirmed' else 'pending' end as status,
+                epoch_millis(p_ticket.issued_at) as timestamp, epoch_millis(p_ticket.expires_at) as "expiresAt") fact),
             1);
     perform pg_notify('fairgate_outbox', p_shard::text);
 end $$;
