@@ -108,6 +108,7 @@ class Config(BaseSettings):
     outbox_age_hold_s: Annotated[float, Field(gt=0)] = 30.0
     unsettled_hold: Annotated[int, Field(ge=1)] = 20_000
     journal_max_bytes: Annotated[int, Field(ge=4_096)] = 67_108_864
+    inbox_kept_days: Annotated[int, Field(ge=2, le=36_500)] = 30
     join_durability: Literal["valkey", "journal"] = "valkey"
     recovery_grace_s: Annotated[float, Field(ge=0)] = 3.0
     group_protocol: Literal["auto", "classic", "consumer"] = "auto"

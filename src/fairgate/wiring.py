@@ -20,13 +20,14 @@ from fairgate.links import Links
 from fairgate.notification.channels import Channels, LiveChannel
 from fairgate.notification.dead_letters import DeadLetters
 from fairgate.notification.outcomes import Outcomes
+from fairgate.notification.prune import Prune as InboxPrune
 from fairgate.notification.tell import GROUP as NOTIFICATION_GROUP
 from fairgate.notification.tell import Notification
 from fairgate.ops.audit import Audit
 from fairgate.ops.lag import LagWatch, readings
 from fairgate.ops.orphans import ClaimWatch
 from fairgate.outbox.journal import Journal
-from fairgate.outbox.prune import Prune
+from fairgate.outbox.prune import Prune as OutboxPrune
 from fairgate.outbox.relay import Relay
 from fairgate.outbox.sweep import LostAdmissions, Sweep, UntoldTickets
 from fairgate.outbox.watch import OutboxWatch
@@ -132,7 +133,7 @@ def relay(links: Links, ready: Ready) -> list[Service]:
     accounts = Accounts(links.database, links.line.channel)
     watches: list[Service] = [LagWatch(links.database, readings(config), shards), ClaimWatch(accounts, shards)]
     watches.append(Audit(accounts, shards, names.ticket_issue))
-    duties: list[Service] = [*watches, Prune(store), OutboxWatch(links.database)]
+    duties: list[Service] = [*watches, OutboxPrune(store), OutboxWatch(links.database)]
     return [ear, journal, stage, *sweepers, *duties, shards, links.slot, links.book]
 
 
@@ -146,15 +147,16 @@ def notification(links: Links, ready: Ready) -> list[Service]:
     """`ticket-issued`, `notification` → inbox → channels."""
     names = Names(links.config.topic_prefix)
     outcomes = Outcomes(links.line.remember)
+    inbox = InboxStore(links.database)
     stage = Notification(
         consumer=lambda: links.consumer(NOTIFICATION_GROUP, [names.ticket_issued, names.notification]),
         names=names,
-        inbox=InboxStore(links.database),
+        inbox=inbox,
         outcomes=outcomes,
         channels=Channels([LiveChannel(Presence(links.live_valkey))]),
         dead_letters=DeadLetters(links.config, NOTIFICATION_GROUP),
     )
-    return [stage, outcomes, links.slot]
+    return [stage, outcomes, InboxPrune(inbox, links.config.inbox_kept_days), links.slot]
 
 
 def live(links: Links, ready: Ready) -> list[Service]:

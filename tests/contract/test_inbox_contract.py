@@ -13,6 +13,7 @@ from fairgate.notification.inbox import Inbox
 from fairgate.stores.database import Database
 from fairgate.stores.inbox import InboxStore, Name, Note
 from tests.conftest import Servers
+from tests.support.house import own_database
 
 pytestmark = pytest.mark.asyncio
 
@@ -51,6 +52,21 @@ async def test_a_repeat_adds_nothing_and_keeps_the_first_content(store: InboxSto
     assert first.new == {Name(user_id, "m1")}
     assert again.new == {Name(user_id, "m2")}
     assert [item.payload["n"] for item in await inbox.list(user_id)] == [1, 3]
+
+
+async def test_rows_go_at_their_age_a_few_at_a_time_and_younger_ones_stay(servers: Servers, user_id: str) -> None:
+    """In a database of its own: where notification runs, it is at it as well."""
+    async with own_database(servers.postgres_dsn) as dsn:
+        database = Database(dsn, size=2)
+        store = InboxStore(database)
+        await store.add([note(user_id, f"m{number}") for number in range(5)])
+        async with database.connection() as connection:
+            await connection.execute("update notifications set created_at = now() - interval '31 days' where id < 'm3'")
+        pruned = [await store.prune(30, 2) for _ in range(3)]
+        left = [item.id for item in await Inbox(store).list(user_id)]
+        await database.close()
+    assert pruned == [2, 1, 0]
+    assert left == ["m3", "m4"]
 
 
 async def test_the_same_id_twice_in_one_batch_is_one_row(store: InboxStore, inbox: Inbox, user_id: str) -> None:

@@ -145,6 +145,11 @@ class InboxStore:
         async with self._database.connection() as connection:
             return {_name(row) for row in await self._q.mark_seen(connection, **_columns(names))}
 
+    async def prune(self, older_than_days: int, limit: int) -> int:
+        """Forget rows of that age, seen or not. → how many."""
+        async with self._database.connection() as connection:
+            return int(await self._q.prune_inbox(connection, days=older_than_days, limit=limit))
+
     async def tickets(self, ticket_ids: Collection[str]) -> dict[str, IssuedTicket]:
         """Which of these tickets exist, by id (each a UUID in its usual form)."""
         async with self._database.connection() as connection:

@@ -28,6 +28,16 @@ from (
 where place <= :each
 order by tx, seq;
 
+-- name: prune_inbox$
+-- Rows of that age go, whoever else is at it.
+with old as (
+    delete from notifications where ctid = any(array(
+        select ctid from notifications where created_at < clock_timestamp() - make_interval(days => :days)
+        limit :limit for update skip locked
+    )) returning 1
+)
+select count(*) from old;
+
 -- name: inbox_edge$
 -- Everything before this transaction id is over: the start of a sweep.
 select pg_snapshot_xmin(pg_current_snapshot())::text;
