@@ -16,6 +16,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Literal
 
+import uvloop
+
 from fairgate.local.ports import LOOPBACK
 
 Way = Literal["there", "back", "both"]
@@ -124,7 +126,7 @@ class Network:
 
     def __init__(self) -> None:
         self._links: dict[str, Link] = {}
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fairgate-network", daemon=True)
         self._thread.start()
 

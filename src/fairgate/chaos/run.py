@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from fairgate.local.servers import Step
 
 JOINS_PER_S = 150.0
 GIT_S = 5.0
+NEVER = 1_000_000_000
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,11 +137,26 @@ def _one(scenario: Scenario, options: Options, sites: Sites, runner: asyncio.Run
         return _told(_not_run(scenario, options, str(error) or "small file systems need root"), say)
     except FairgateError as error:
         return _told(_failed(scenario, options, f"the site did not start: {error}"), say)
-    played = runner.run(_play(scenario, site, load, say))
+    with _without_full_collections():
+        played = runner.run(_play(scenario, site, load, say))
     if not played.sound:
         sites.end()
     _keep_histories(played, options)
     return _told(played.result, say)
+
+
+@contextmanager
+def _without_full_collections() -> Iterator[None]:
+    """A crowd leaves millions of objects, and all fans and proxies stand still for seconds when Python looks through
+    them: that waits until the scenario is over. What is young is collected as ever.
+    """
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*thresholds[:2], NEVER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.collect()
 
 
 async def _play(scenario: Scenario, site: Site, load: Load, say: Say) -> Played:
