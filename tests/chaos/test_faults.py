@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fairgate.chaos.disks import CannotMount, Disk
-from fairgate.chaos.proxy import Network
+from fairgate.chaos.network import Network
 from fairgate.chaos.settings import SiteSettings
 from fairgate.chaos.site import Site, open_site
 from fairgate.local.ports import LOOPBACK, free_base

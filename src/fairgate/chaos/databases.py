@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import redis.asyncio
 
-from fairgate.chaos.proxy import Network
+from fairgate.chaos.network import Network
 from fairgate.chaos.settings import REPLICATION_LINK
 from fairgate.errors import Unavailable
 from fairgate.local.ports import LOOPBACK

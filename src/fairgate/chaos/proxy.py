@@ -1,4 +1,5 @@
-"""A network that can be broken: a TCP proxy before each listener, in a thread of its own.
+"""A network that can be broken: a TCP proxy before each listener. This is the process of all proxies (`network.py`
+starts it and gives the orders): with the crowd in one, the crowd's work would slow the network.
 
 The protocol. What a cut network does to TCP is that nothing arrives: not the bytes, not the end of a connection, not
 the news that the other side is gone. So a held direction stops being read, and its end is not passed on either; when
@@ -9,24 +10,22 @@ held for all who use it, or for one source: Kafka's first request names its clie
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import socket
 import struct
-import threading
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, Literal
+import sys
+from typing import Literal
 
+import msgspec
 import uvloop
 
 from fairgate.local.ports import LOOPBACK
 
 Way = Literal["there", "back", "both"]
 CHUNK = 64 * 1024
-READY_S = 10.0
 
 
 class Link:
-    """One listener and what it stands before. Methods are called in the proxy's thread, through `Network`."""
+    """One listener and what it stands before."""
 
     def __init__(self, name: str, port: int, target: int) -> None:
         self.name, self.port, self.target = name, port, target
@@ -34,15 +33,9 @@ class Link:
         self._held: dict[str, set[str]] = {"there": set(), "back": set()}  # way → prefixes of sources
         self._changed = asyncio.Event()
         self._flows: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._serve, LOOPBACK, self.port, limit=CHUNK)
-
-    async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        await self.reset()
 
     async def reset(self) -> None:
         """End every connection now."""
@@ -121,67 +114,63 @@ def client_of(first: bytes) -> str:
     return first[14 : 14 + length].decode(errors="replace") if 0 < length <= len(first) - 14 else ""
 
 
-class Network:
-    """All links. Every method may be called from any thread and returns when it is done."""
+class Order(msgspec.Struct, omit_defaults=True):
+    """What `Network` asks for; the fields that a verb needs. Without a `name`, `heal` is for all links."""
+
+    verb: Literal["add", "hold", "delay", "reset", "lead", "heal"]
+    name: str = ""
+    port: int = 0
+    target: int = 0
+    way: Way = "both"
+    source: str = ""
+    seconds: float = 0.0
+
+
+class Links:
+    """All of them, by name."""
 
     def __init__(self) -> None:
         self._links: dict[str, Link] = {}
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fairgate-network", daemon=True)
-        self._thread.start()
 
-    def add(self, name: str, port: int, target: int) -> None:
-        """Listen on `port` and carry to `target`, which need not be there yet."""
-
-        async def open_link() -> None:
-            link = self._links[name] = Link(name, port, target)
+    async def obey(self, order: Order) -> None:
+        """Raises `OSError` where a port is taken."""
+        if order.verb == "heal":
+            for link in self._links.values():
+                link.heal()
+        elif order.verb == "add":
+            link = Link(order.name, order.port, order.target)
             await link.open()
+            self._links[order.name] = link
+        else:
+            await self._change(self._links[order.name], order)
 
-        self._do(open_link())
+    async def _change(self, link: Link, order: Order) -> None:
+        match order.verb:
+            case "hold":
+                link.hold(order.way, order.source)
+            case "delay":
+                link.delay_s = order.seconds
+            case "lead":
+                link.target = order.target
+                await link.reset()
+            case "reset":
+                await link.reset()
 
-    @property
-    def names(self) -> list[str]:
-        return list(self._links)
 
-    def front(self, name: str) -> int:
-        """The port that clients are told."""
-        return self._links[name].port
+async def serve(orders: socket.socket) -> None:
+    """Each order is a line and is answered by one: null, or what went wrong. The end of the orders is ours, too."""
+    reader, writer = await asyncio.open_connection(sock=orders)
+    links, decoder = Links(), msgspec.json.Decoder(Order)
+    while line := await reader.readline():
+        wrong: str | None = None
+        try:
+            await links.obey(decoder.decode(line))
+        except OSError as error:
+            wrong = str(error)
+        writer.write(msgspec.json.encode(wrong) + b"\n")
+        await writer.drain()
 
-    def cut(self, name: str, way: Way = "both", source: str = "") -> None:
-        """Nothing gets through any more, in one direction or in both; for clients whose id begins with `source`."""
-        self._call(lambda: self._links[name].hold(way, source))
 
-    def delay(self, name: str, seconds: float) -> None:
-        """Every chunk takes this much longer, in each direction."""
-        self._call(lambda: setattr(self._links[name], "delay_s", seconds))
-
-    def reset(self, name: str) -> None:
-        """End every connection."""
-        self._do(self._links[name].reset())
-
-    def lead(self, name: str, target: int) -> None:
-        """From now on to another server: what a virtual address does at a fail-over. Old connections end."""
-        self._call(lambda: setattr(self._links[name], "target", target))
-        self.reset(name)
-
-    def heal(self) -> None:
-        """Every link is whole again."""
-        for link in list(self._links.values()):
-            self._call(link.heal)
-
-    def close(self) -> None:
-        for link in list(self._links.values()):
-            with contextlib.suppress(Exception):
-                self._do(link.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(READY_S)
-
-    def _call(self, work: Callable[[], None]) -> None:
-        async def in_loop() -> None:
-            work()
-
-        self._do(in_loop())
-
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        future: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        future.result(READY_S)
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as ours:
+        uvloop.run(serve(ours))
