@@ -112,7 +112,7 @@ class Owner:
         self._owned: dict[str, Owned] = {}
         self._doubted: dict[str, int] = {}  # event id → generation that this server may have forgotten parts of
         self._by_token: dict[tuple[str, int], int] = {}
-        self._swept_at = self._sang_at = time.monotonic()
+        self._swept_at, self._sang_at = time.monotonic(), float("-inf")  # the first song at once: then it is missed
         self._song: int | None = None
         self.prepared, self.sung, self.counted = Signal(), Signal(), Signal()
 
@@ -262,9 +262,9 @@ class Owner:
         """Why this line has to be restored before anybody may use it."""
         if line.rebuild == line.generation:
             return "operator"
-        if self._doubted.get(line.event_id) == line.generation:
-            return "went_back"
-        return None if await self._store.prepared(line) else "server_changed"
+        if not await self._store.prepared(line):
+            return "server_changed"
+        return "went_back" if self._doubted.get(line.event_id) == line.generation else None
 
     async def _first_generation(self, line: Line, epoch: int) -> Line:
         if await next_generation(self._database, line, self._shards.name_of(line.shard), epoch) is None:
