@@ -226,5 +226,8 @@ def follow(replica: Valkey, port: int) -> None:
     while connection.info("replication")["slave_repl_offset"] < offset:
         connection.ping()
     connection.replicaof("NO", "ONE")
+    # What it took over is in its file only once that is written anew; ended before, it would come back empty.
+    while any(connection.info("persistence")[f"aof_rewrite_{state}"] for state in ("in_progress", "scheduled")):
+        connection.ping()
     for one in (connection, primary):
         one.close()
