@@ -32,10 +32,6 @@ class Network:
         self._do(Order("add", name, port=port, target=target))
         self._fronts[name] = port
 
-    @property
-    def names(self) -> list[str]:
-        return list(self._fronts)
-
     def front(self, name: str) -> int:
         """The port that clients are told."""
         return self._fronts[name]
@@ -47,10 +43,6 @@ class Network:
     def delay(self, name: str, seconds: float) -> None:
         """Every chunk takes this much longer, in each direction."""
         self._do(Order("delay", name, seconds=seconds))
-
-    def reset(self, name: str) -> None:
-        """End every connection."""
-        self._do(Order("reset", name))
 
     def lead(self, name: str, target: int) -> None:
         """From now on to another server: what a virtual address does at a fail-over. Old connections end."""

@@ -117,7 +117,7 @@ def client_of(first: bytes) -> str:
 class Order(msgspec.Struct, omit_defaults=True):
     """What `Network` asks for; the fields that a verb needs. Without a `name`, `heal` is for all links."""
 
-    verb: Literal["add", "hold", "delay", "reset", "lead", "heal"]
+    verb: Literal["add", "hold", "delay", "lead", "heal"]
     name: str = ""
     port: int = 0
     target: int = 0
@@ -152,8 +152,6 @@ class Links:
                 link.delay_s = order.seconds
             case "lead":
                 link.target = order.target
-                await link.reset()
-            case "reset":
                 await link.reset()
 
 

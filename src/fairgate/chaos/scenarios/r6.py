@@ -104,9 +104,13 @@ async def _coordinator(site: Site, timeline: Timeline) -> None:
 
 async def _replayed(site: Site, timeline: Timeline) -> None:
     names = Names(site.config.topic_prefix)
+    tickets_before, letters_before = await tickets(site), await inbox_letters(site)
     await asyncio.gather(
         _replay(site, timeline, "ticketing", TICKETING_GROUP, names.ticket_issue),
         _replay(site, timeline, "notification", NOTIFICATION_GROUP, names.ticket_issued),
+    )
+    timeline.note(
+        f"tickets {tickets_before} → {await tickets(site)}, letters {letters_before} → {await inbox_letters(site)}"
     )
 
 
@@ -117,7 +121,6 @@ async def _replay(site: Site, timeline: Timeline, role: str, group: str, topic: 
             site.terminate(name)
         for name in site.names(role):
             await asyncio.to_thread(site.child(name).wait, 20.0)
-        tickets_before, letters_before = await tickets(site), await inbox_letters(site)
         records = await rewind_group(site, timeline, site.config.topic_prefix + group, topic)
         for name in site.names(role):
             site.child(name).start()
@@ -125,9 +128,6 @@ async def _replay(site: Site, timeline: Timeline, role: str, group: str, topic: 
             await site.wait_ready(name)
     took_s = await settle_time_s(site, timeline, REPLAYED_S)
     timeline.bound(f"settled after {records} records of {topic} were read again", took_s, REPLAYED_S)
-    timeline.note(
-        f"tickets {tickets_before} → {await tickets(site)}, letters {letters_before} → {await inbox_letters(site)}"
-    )
 
 
 SCENARIO = Scenario(
