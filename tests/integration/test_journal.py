@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from fairgate.config import Config
-from fairgate.domain.line import LineState
+from fairgate.domain.line import Line, LineState
 from fairgate.domain.place import Place
-from fairgate.errors import Unavailable
+from fairgate.errors import StaleGeneration, Unavailable
+from fairgate.outbox import journal as outbox_journal
+from fairgate.stores.journal import Taken
 from fairgate.stores.line import NOWHERE, LineStore
 from fairgate.stores.valkey import Channel
 from fairgate.streams.producer import OrderedProducer
@@ -87,6 +90,28 @@ async def test_entries_stay_until_kafka_has_them(config: Config, crowd: Fans, ev
         assert await crowd.store.channel.command("XLEN", crowd.store.keys(event_id).journal) > 0
         Refusing.away = False
         await until_empty(journal, crowd.store, event_id)
+    assert (await ledger(config, event_id)).waiting({}, {}) == given
+
+
+async def test_entries_of_a_line_that_was_being_recovered_go_without_another_notice(
+    config: Config, crowd: Fans, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one notice for a journal that was empty, and it may come before this process knows the generation."""
+    await crowd.create(event_id, state=LineState.PAUSED)
+    async with journaling(config) as journal:
+        await join_all(crowd, event_id, ["a"])
+        await until_empty(journal, crowd.store, event_id)
+        monkeypatch.setattr(outbox_journal, "SWEEP_S", 3_600.0)
+        take, refused = journal._store.take, itertools.count()
+
+        async def late(line: Line) -> Taken:
+            if line.event_id == event_id and next(refused) < 3:
+                raise StaleGeneration
+            return await take(line)
+
+        monkeypatch.setattr(journal._store, "take", late)
+        async with journal.signals["journaled"].expect(1):
+            given = await join_all(crowd, event_id, ["a", "b"])
     assert (await ledger(config, event_id)).waiting({}, {}) == given
 
 

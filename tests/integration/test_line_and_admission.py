@@ -162,6 +162,39 @@ async def test_closing_a_line_tells_who_waits(crowd: Fans, keeper: Gatekeeper, e
     assert (await crowd.position(event_id, "a")).status is Status.CLOSED
 
 
+async def keep_leave(crowd: Fans, event_id: str, user_id: str, sequence: int | None) -> None:
+    """As `Queue.leave` does where Kafka does not take it; here it was never answered, and the user still waits."""
+    async with crowd.database.connection() as connection:
+        await crowd.database.queries.keep_leave(connection, event_id=event_id, user_id=user_id, sequence=sequence)
+
+
+async def test_a_leave_that_was_not_answered_keeps_nobody_from_a_ticket(
+    crowd: Fans, keeper: Gatekeeper, event_id: str
+) -> None:
+    await crowd.create(event_id, state=LineState.PAUSED)
+    place = await crowd.join(event_id, "a")
+    await keep_leave(crowd, event_id, "a", place.sequence)
+    async with keeper.admission.signals["admitted"].expect(1):
+        await crowd.lines.open(event_id)
+    assert [row["user_id"] for row in await admissions(crowd, event_id)] == ["a"]
+
+
+async def test_who_waits_after_a_leave_that_was_not_answered_is_told_of_the_end(
+    crowd: Fans, keeper: Gatekeeper, event_id: str
+) -> None:
+    await crowd.create(event_id, state=LineState.PAUSED)
+    place = await crowd.join(event_id, "a")
+    await keep_leave(crowd, event_id, "a", place.sequence)
+    async with keeper.admission.signals["departed"].expect(1):
+        await crowd.lines.close(event_id)
+    async with crowd.database.connection() as connection:
+        assert await connection.fetchval("select reason from departures where event_id = $1", event_id) == "closed"
+        assert (
+            await connection.fetchval("select count(*) from outbox where payload like '%' || $1 || '%'", event_id) == 1
+        )
+    assert (await crowd.position(event_id, "a")).status is Status.CLOSED
+
+
 async def test_claims_of_a_process_that_died_are_admitted_by_the_next(
     servers: Servers, crowd: Fans, event_id: str
 ) -> None:

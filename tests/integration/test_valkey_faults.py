@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,16 +120,48 @@ async def test_a_leave_that_was_answered_outlives_a_wipe(durable: Night, event_i
     assert [name for name, _ in await durable.members(event_id)] == names[1::2]
 
 
-async def test_a_leave_does_not_wait_long_for_a_kafka_that_is_away(
-    durable: Night, event_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def unheard(durable: Night, event_id: str, monkeypatch: pytest.MonkeyPatch) -> Night:
+    """A line of two, u0 and u1, and nobody who brings to Kafka what happens from now on."""
     monkeypatch.setattr(queue, "LEAVE_S", 0.2)
     crowd = durable.crowd
     waits = Journaled(JournalStore(crowd.store))
     crowd.queue = Queue(crowd.book, crowd.store, crowd.database, SIGNER, waits, joins_wait=False)
-    await durable.fill(event_id, 1)
+    await durable.fill(event_id, 2)
     await durable.journal.stop()
-    assert (await crowd.queue.leave(event_id, "u0")).status is Status.LEFT
+    return durable
+
+
+async def test_a_leave_outlives_a_wipe_also_while_kafka_is_away(unheard: Night, event_id: str) -> None:
+    assert (await unheard.crowd.queue.leave(event_id, "u0")).status is Status.LEFT
+    await unheard.flushed(event_id)
+    assert [name for name, _ in await unheard.members(event_id)] == ["u1"]
+    assert (await unheard.crowd.position(event_id, "u0")).status is Status.LEFT
+
+
+async def test_who_left_may_join_again_while_kafka_is_away(unheard: Night, event_id: str) -> None:
+    await unheard.crowd.queue.leave(event_id, "u0")
+    again = await unheard.crowd.join(event_id, "u0")
+    await unheard.flushed(event_id)
+    back = await unheard.crowd.join(event_id, "u0", SIGNER.sign(event_id, "u0", again.sequence or 0))
+    assert (back.status, back.sequence) == (Status.WAITING, again.sequence)
+
+
+async def test_a_server_that_was_restored_during_a_leave_has_it_too(
+    unheard: Night, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restored line had u0 again: nobody knew of the leave yet."""
+    keep, found = unheard.crowd.queue._keep_leave, []
+
+    async def late(*arguments: Any) -> None:
+        await unheard.flushed(event_id)
+        found.extend(await unheard.members(event_id))
+        await keep(*arguments)
+
+    monkeypatch.setattr(unheard.crowd.queue, "_keep_leave", late)
+    assert (await unheard.crowd.queue.leave(event_id, "u0")).status is Status.LEFT
+    assert [name for name, _ in found] == ["u0", "u1"]
+    assert [name for name, _ in await unheard.members(event_id)] == ["u1"]
 
 
 async def test_a_wipe_in_a_rush_loses_nobody_at_all_where_joins_wait_for_kafka(durable: Night, event_id: str) -> None:

@@ -100,7 +100,7 @@ class Link:
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
             await self._free(way, source)
-            if not data:
+            if not data or writer.transport.is_closing():
                 raise ConnectionResetError("the end of one side is the end of both")
             writer.write(data)
             await writer.drain()

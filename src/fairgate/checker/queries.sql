@@ -9,7 +9,8 @@ select user_id, sequence, number, source, extract(epoch from admitted_at)::doubl
 from admissions where event_id = :event_id order by number;
 
 -- name: departures
-select user_id, sequence, reason from departures where event_id = :event_id;
+-- Who was told that the wait is over.
+select user_id, sequence, reason from departures where event_id = :event_id and reason <> 'left';
 
 -- name: tickets
 select ticket_id::text as ticket_id, user_id, sequence, number, status,
@@ -27,7 +28,7 @@ where coalesce(payload ->> 'eventId', payload -> 'data' ->> 'eventId') = :event_
 -- How far the pipeline is. `unsent`: messages in the outbox that Kafka does not have.
 select i.next_number - 1 as admitted, y.issued,
        (select coalesce(sum(messages), 0) from outbox where sent_at is null)::bigint as unsent,
-       (select count(*) from departures where event_id = :event_id) as departed
+       (select count(*) from departures where event_id = :event_id and reason <> 'left') as departed
 from inventory i join tallies y using (event_id) where event_id = :event_id;
 
 -- name: last_tickets

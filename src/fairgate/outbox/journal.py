@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 # The net under the notice of an entry in an empty journal.
 SWEEP_S = 2.0
+# A line that this process knows to be older or newer than the server does: the next notice of it may be far away.
+STALE_S = 0.1
 
 # The topic keeps seven days; a line that is older is written anew before its first records go.
 SNAPSHOT_EVERY_S = 2 * 86_400
@@ -69,13 +71,14 @@ class Journal(Service):
         lines = [line for line in self._ours() if line.event_id in self._stirred]
         self._stirred.clear()
         try:
-            more = await self._move(lines)
+            more, stale = await self._move(lines)
         except Exception:
             self._stirred |= {line.event_id for line in lines}
             raise
-        self._stirred |= more
-        self.idle_s = SWEEP_S
-        return bool(self._stirred)
+        more |= self._stirred
+        self._stirred = more | stale
+        self.idle_s = STALE_S if stale else SWEEP_S
+        return bool(more)
 
     async def teardown(self) -> None:
         await self._publisher.close()
@@ -96,9 +99,10 @@ class Journal(Service):
 
     # ---- the way of the entries
 
-    async def _move(self, lines: Sequence[Line]) -> set[str]:
-        """Once around for these lines. → those that have more."""
+    async def _move(self, lines: Sequence[Line]) -> tuple[set[str], set[str]]:
+        """Once around for these lines. → those that have more, and those that are being recovered."""
         taken = [one for one in await asyncio.gather(*(_unless_stale(self._store.take(line)) for line in lines)) if one]
+        stale = {line.event_id for line in lines} - {one.line.event_id for one in taken}
         for one in taken:
             await self._mind_the_era(one)
         full = [one for one in taken if one.entries]
@@ -112,7 +116,7 @@ class Journal(Service):
         failpoint("journal.trimmed")
         self.signals["journaled"].fire(sum(len(one.entries) for one in full))
         more = {one.line.event_id for one, count in zip(full, left, strict=True) if count}
-        return more | {one.line.event_id for one in taken if one.gap}
+        return more | {one.line.event_id for one in taken if one.gap}, stale
 
     async def _mind_the_era(self, taken: Taken) -> None:
         """A new one where the journal has a gap, and where the topic will soon forget the last snapshot."""

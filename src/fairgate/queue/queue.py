@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -25,7 +24,7 @@ from fairgate.stores.standings import read_standings
 # F3: cacheable for a second, and about 128 steps.
 BOARD_S, BOARD_STEPS = 1.0, 128
 
-# Kafka has a leave within milliseconds; while it is away, who leaves waits no longer than this.
+# Kafka has a leave within milliseconds; who leaves waits no longer than this before SQL keeps it.
 LEAVE_S = 1.0
 
 
@@ -58,8 +57,9 @@ class PublicBoard(msgspec.Struct, frozen=True, kw_only=True):
 class Queue:
     """What the edge calls. `signer` makes the placeToken of a place.
 
-    With `journaled`, who leaves is answered when Kafka has it, at most `LEAVE_S` later: nobody shows a token of having
-    left, so that a leave which was lost with the server would bring its user back. With `joins_wait`, who joins too.
+    With `journaled`, who leaves is answered when Kafka has it, or SQL where that takes longer than `LEAVE_S`: nobody
+    shows a token of having left, so that a leave which was lost with the server would bring its user back. With
+    `joins_wait`, who joins is answered when Kafka has it.
     """
 
     def __init__(
@@ -105,26 +105,32 @@ class Queue:
         return places
 
     async def leave(self, event_id: str, user_id: str) -> Place:
-        """`left` now, or what the user is instead."""
-        answered = await self._current(self._lines.get(event_id), lambda line: self._store.leave(line, user_id))
-        failpoint("queue.left")
-        await self._made_safe(event_id, answered)
-        place = answered.places[0]
-        assert isinstance(place, Place)
+        """`left` now, or what the user is instead. Whatever fails after it, who was answered `left` has left."""
+        place = await self._leave(event_id, user_id)
         if place.status is not Status.NONE:
             return place
         known = (await self._standings(event_id, [user_id])).get(user_id)
         return place if known is None else Place(known.status, known.sequence, None, place.size, known.ticket_id)
 
-    async def _made_safe(self, event_id: str, answered: Answered) -> None:
-        """What was left is left, also while Kafka is away; only where joins wait do leaves insist."""
+    async def _leave(self, event_id: str, user_id: str) -> Place:
+        line = self._lines.get(event_id)
+        answered = await self._current(line, lambda known: self._store.leave(known, user_id))
+        failpoint("queue.left")
+        place = _one(answered)
         if self._journaled is None:
-            return
-        if self._joins_wait:
-            await self._journaled.wait(event_id, answered)
-        else:
-            with contextlib.suppress(NotJournaled):
-                await self._journaled.wait(event_id, answered, LEAVE_S)
+            return place
+        try:
+            await self._journaled.wait(event_id, answered, LEAVE_S)
+        except NotJournaled:
+            if place.status is Status.LEFT:
+                await self._keep_leave(event_id, user_id, place.sequence or 0)
+                # A server that was restored meanwhile did not know of it yet, and has the user back in the line.
+                return _one(await self._current(line, lambda known: self._store.leave(known, user_id)))
+        return place
+
+    async def _keep_leave(self, event_id: str, user_id: str, sequence: int) -> None:
+        async with self._database.connection() as connection:
+            await self._database.queries.keep_leave(connection, event_id=event_id, user_id=user_id, sequence=sequence)
 
     async def board(self, event_id: str) -> PublicBoard:
         """At most `BOARD_S` old; one reader asks Valkey for all that come at the same time."""
@@ -191,3 +197,9 @@ class Queue:
     async def _standings(self, event_id: str, users: Sequence[str]) -> dict[str, Outcome]:
         async with self._database.connection() as connection:
             return await read_standings(self._database, connection, event_id, users)
+
+
+def _one(answered: Answered) -> Place:
+    (place,) = answered.places
+    assert isinstance(place, Place), "a leave is never refused"
+    return place

@@ -5,6 +5,7 @@
 -- → one row per claim: outcome 'admitted' (with its number), 'served' (has a live ticket, or an admission on its way, of
 --   another sequence), 'departed' (was told that the wait is over) or 'held' (nothing to reserve, or no token in the
 --   rate's bucket: stays claimed)
+-- A leave kept in `departures` refuses nobody: whoever stands in the line after it was not answered that they left.
 -- The rate is kept here: one clock, read under the line's lock, fills the bucket and stamps the admissions, so that a
 -- statement that comes late, or two of them, pass no more than the rate allows (I7). What the caller thought only spares
 -- it a round in vain.
@@ -30,7 +31,8 @@ begin
             (select a.number from admissions a
               where a.event_id = c.event_id and a.user_id = c.user_id and a.sequence = c.sequence) as had,
             exists (select from departures d
-              where d.event_id = c.event_id and d.user_id = c.user_id and d.sequence = c.sequence) as departed,
+              where d.event_id = c.event_id and d.user_id = c.user_id and d.sequence = c.sequence
+                and d.reason <> 'left') as departed,
             exists (select from tickets t
               where t.event_id = c.event_id and t.user_id = c.user_id and t.status in ('pending', 'confirmed'))
             or exists (select from admissions a

@@ -25,7 +25,8 @@ begin
     ), gone as (
         insert into departures (event_id, user_id, sequence, reason)
         select p_event, k.user_id, k.sequence, p_reason from known k where k.had is null and not k.served
-        on conflict do nothing
+        on conflict (event_id, user_id, sequence) do update set reason = excluded.reason, at = excluded.at
+            where departures.reason = 'left'  -- of a leave that was not answered: still here, and to be told
         returning *
     ), told as (
         insert into outbox (shard, topic, keys, ids, payload, messages)

@@ -20,7 +20,9 @@ left join (
            count(*) filter (where status = 'expired') as expired
     from tickets group by event_id
 ) t using (event_id)
-left join (select event_id, count(*) as departures from departures group by event_id) d using (event_id)
+left join (
+    select event_id, count(*) as departures from departures where reason <> 'left' group by event_id
+) d using (event_id)
 order by l.event_id;
 
 -- name: admissions_without_ticket

@@ -1,5 +1,5 @@
 -- name: ends_of_line
--- Of each user the highest place that SQL knows the end of: admitted, or sent away.
+-- Of each user the highest place that SQL knows the end of: admitted, sent away, or left while Kafka was away.
 select user_id, max(sequence) as sequence from (
     select user_id, sequence from admissions where event_id = :event_id and sequence > 0
     union all
@@ -14,9 +14,14 @@ select user_id from (
     (select distinct user_id from departures where event_id = :event_id and user_id > :after order by user_id limit :limit)
 ) ended order by user_id limit :limit;
 
+-- name: keep_leave!
+-- A leave that Kafka does not have: no recovery brings this place back. A repeat is harmless.
+insert into departures (event_id, user_id, sequence, reason) values (:event_id, :user_id, :sequence, 'left')
+on conflict do nothing;
+
 -- name: counters_of_line^
 select (select count(*) from admissions where event_id = :event_id and sequence > 0) as admitted,
-       (select count(*) from departures where event_id = :event_id) as departed,
+       (select count(*) from departures where event_id = :event_id and reason <> 'left') as departed,
        (select coalesce(max(sequence), 0) from admissions where event_id = :event_id and sequence > 0) as serving;
 
 -- name: highest_admitted
