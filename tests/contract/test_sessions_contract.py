@@ -66,17 +66,65 @@ async def test_a_session_made_by_one_process_holds_in_every_other(stores: Other)
     assert (await (await stores.process()).verify(new.token)).user_id == "u-1"
 
 
+# Half of the idle time: from here on the store is asked.
+YOUNG_S = 3_600
+
+
+async def test_a_young_token_is_believed_without_asking(stores: Other) -> None:
+    new = await made(await stores.process())
+    stores.clock.now += YOUNG_S - 1
+    assert (await (await stores.process()).verify(new.token)).user_id == "u-1"
+    assert stores.store.touches == 0
+
+
+async def test_a_young_token_is_asked_about_where_logouts_may_be_unheard(
+    stores: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairgate.users.sessions.HEARD_S", 0.0)
+    new = await made(await stores.process())
+    await (await stores.process()).verify(new.token)
+    assert stores.store.touches == 1
+
+
+async def test_who_asked_in_time_has_the_whole_idle_time_before_them(stores: Other) -> None:
+    """The store keeps a hash half of the idle time longer, since it is not asked of young tokens."""
+    new = await made(await stores.process())
+    session = await (await stores.process()).verify(new.token)
+    assert stores.store.hashes[session.hash] >= YOUNG_S + 7_200
+    stores.clock.now += YOUNG_S
+    await (await stores.process()).verify(new.token)
+    assert stores.store.touches == 1
+
+
+async def test_a_process_forgets_the_tokens_that_were_asked_about_longest_ago(
+    stores: Other, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairgate.users.sessions.SEEN_MAX", 2)
+    process = await stores.process()
+    tokens = [(await made(process, f"u-{i}")).token for i in range(3)]
+    stores.clock.now += YOUNG_S
+    for token in (*tokens, tokens[2], tokens[1]):
+        await process.verify(token)
+    assert stores.store.touches == 3
+    await process.verify(tokens[0])
+    assert stores.store.touches == 4
+
+
 async def test_a_token_is_asked_about_once_and_then_believed(stores: Other) -> None:
     new = await made(await stores.process())
+    stores.clock.now += YOUNG_S
     other = await stores.process()
     for _ in range(5):
         await other.verify(new.token)
     assert stores.store.touches == 1
 
 
-async def test_a_known_token_is_answered_before_check_returns(stores: Other) -> None:
+@pytest.mark.parametrize("age_s", [0, YOUNG_S])
+async def test_a_known_token_is_answered_before_check_returns(stores: Other, age_s: int) -> None:
     process = await stores.process()
     new = await made(process)
+    stores.clock.now += age_s
+    await process.verify(new.token)
     answers: list[Session | FairgateError] = []
     process.check(new.token, answers.append)
     assert isinstance(answers[0], Session)
@@ -92,7 +140,7 @@ async def test_many_checks_at_once_are_all_answered_once(stores: Other) -> None:
 
 async def test_an_unused_session_expires(stores: Other) -> None:
     new = await made(await stores.process(idle_s=60))
-    stores.clock.now += 61
+    stores.clock.now += 91
     stores.store.hashes.clear()  # what Valkey does by itself
     with pytest.raises(NoSession):
         await (await stores.process(idle_s=60)).verify(new.token)
@@ -101,6 +149,7 @@ async def test_an_unused_session_expires(stores: Other) -> None:
 async def test_a_session_that_the_store_lost_is_put_back(stores: Other) -> None:
     new = await made(await stores.process())
     stores.store.hashes.clear()  # an unclean restart: same generation, the last second is gone
+    stores.clock.now += YOUNG_S
     assert (await (await stores.process()).verify(new.token)).user_id == "u-1"
     assert stores.store.hashes
 
@@ -125,6 +174,7 @@ async def test_a_wiped_store_brings_no_revoked_session_back(stores: Other) -> No
 
 async def test_whether_a_lost_session_was_revoked_is_never_guessed(stores: Other) -> None:
     new = await made(await stores.process())
+    stores.clock.now += YOUNG_S
     other = await stores.process()
     stores.store.hashes.clear()
     stores.store.sql_away = True
@@ -149,6 +199,7 @@ async def test_without_valkey_who_was_seen_goes_on_and_who_was_not_tries_again(
     process = await stores.process()
     seen, unseen = await made(process), await made(await stores.process(), "u-2")
     monkeypatch.setattr("fairgate.users.sessions.FRESH_S", 0.0)
+    stores.clock.now += YOUNG_S
     await process.verify(seen.token)
     stores.store.valkey_away = True
     assert (await process.verify(seen.token)).user_id == "u-1"
@@ -222,7 +273,7 @@ async def test_on_real_servers_a_session_lives_and_ends(real: Callable[[], Sessi
     new = await made(one, f"u-{uuid.uuid4().hex}")
     session = await other.verify(new.token)
     valkey = client(servers.valkey_url)
-    assert 0 < await valkey.ttl(keys.session(session.hash)) <= one.idle_s
+    assert one.idle_s < await valkey.ttl(keys.session(session.hash)) <= one.idle_s * 3 / 2
     assert await valkey.hgetall(keys.session(session.hash)) == {"user": new.user_id}
     await one.revoke(session)
     assert not await valkey.exists(keys.session(session.hash))

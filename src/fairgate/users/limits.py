@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -22,7 +23,8 @@ class GuestLimit:
         self._rate_s, self._burst = rate_per_minute / 60.0, float(rate_per_minute)
         self._addresses_max, self._clock = addresses_max, clock
         # Address → (tokens, at). In the order of the last request, so that the first is the one to forget.
-        self._buckets: dict[str, tuple[float, float]] = {}
+        # A plain dict takes longer for each that it forgets at its front.
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -36,7 +38,7 @@ class GuestLimit:
         allowed = tokens >= 1.0
         self._buckets[holder] = (tokens - 1.0 if allowed else tokens, now)
         if len(self._buckets) > self._addresses_max:
-            del self._buckets[next(iter(self._buckets))]
+            self._buckets.popitem(last=False)
         return 0.0 if allowed else (1.0 - tokens) / self._rate_s
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
@@ -24,9 +26,11 @@ BATCH_MAX = 256
 WAITING_MAX = 20_000
 # How long a process believes what Valkey said of a token. A logout is known sooner, by its row in SQL.
 FRESH_S = 60.0
+# A token is believed without Valkey only by who has heard of the latest logouts this lately: `refresh` is each second.
+HEARD_S = 2.0
 # While Valkey is away, a token that was seen is asked about again this often.
 RETRY_S = 1.0
-# Tokens seen, about 0.6 kB each. Beyond it the one asked about longest ago is forgotten, and asked about again.
+# Tokens that Valkey was asked about, 0.6 kB each. Beyond it the one of longest ago is forgotten, and asked about again.
 SEEN_MAX = 100_000
 
 
@@ -61,7 +65,13 @@ class _Seen(msgspec.Struct):
 
 
 class Sessions:
-    """Make, check and end sessions. `refresh` must be called each second (`SessionKeeper`)."""
+    """Make, check and end sessions. `refresh` must be called each second (`SessionKeeper`).
+
+    The protocol of the sliding expiry. A hash is kept half of the idle time longer than that, and the store is asked of
+    no token that is younger than that half: nobody can have been idle for long enough, and whoever is asked about later
+    still has the whole idle time before them. So on the night of a sale a session costs its signature, and neither a
+    call nor memory.
+    """
 
     def __init__(
         self,
@@ -74,11 +84,14 @@ class Sessions:
     ) -> None:
         self._store, self._signer = store, signer
         self.idle_s, self.max_age_s = idle_s, max_age_s
+        self._young_s = idle_s // 2
         self._clock = clock
         self._generation: int | None = None
         self._revoked: dict[str, float] = {}
         self._revoked_at = BEGINNING
-        self._seen: dict[str, _Seen] = {}
+        self._heard_at = -math.inf
+        # In the order in which they were asked about. A plain dict takes longer for each that it forgets at its front.
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
         self._checks: Batch[_Check] = Batch(self._flush_checks, self._refuse_check, BATCH_MAX, WAITING_MAX)
         self._creations: Batch[_Creation] = Batch(self._flush_creations, _refuse_creation, BATCH_MAX, WAITING_MAX)
 
@@ -105,7 +118,6 @@ class Sessions:
         telemetry.SESSIONS.labels("created").inc(len(batch))
         expires_at = datetime.fromtimestamp(int(self._clock()) + min(self.idle_s, self.max_age_s), UTC)
         for token, session, answer in batch:
-            self._remember(token, session)
             answer(NewSession(token, session.user_id, expires_at))
 
     # ---- checking
@@ -113,7 +125,7 @@ class Sessions:
     def check(self, token: str, answer: Checked) -> None:
         """The session, or `NoSession` (forged, expired, revoked: all the same), or `Unavailable`. Exactly once.
 
-        Answers before it returns where this process has asked about the token within the last minute.
+        Answers before it returns for a young token, and where this process has asked about it within the last minute.
         """
         seen = self._seen.get(token)
         if seen is not None and time.monotonic() < seen.fresh_until:
@@ -122,8 +134,15 @@ class Sessions:
         session = seen.session if seen is not None else self._signer.verified(token)
         if session is None or self._ttl_s(session) <= 0 or session.hash in self._revoked:
             answer(NoSession())
-            return
-        self._checks.add(_Check(token, session, answer))
+        elif self._is_young(session):
+            answer(session)
+        else:
+            self._checks.add(_Check(token, session, answer))
+
+    def _is_young(self, session: Session) -> bool:
+        """Alive for certain, unless it was ended; and who ended lately is known."""
+        age_s = self._clock() - session.issued_at
+        return 0 <= age_s < self._young_s and time.monotonic() - self._heard_at < HEARD_S
 
     async def verify(self, token: str) -> Session:
         """`check` for who can wait. Raises `NoSession`, `Unavailable`."""
@@ -154,8 +173,9 @@ class Sessions:
         return there, generation if generation is not None else await self._store.generation()
 
     def _expired(self, session: Session) -> bool:
-        """Missing because nobody used it. A token younger than the idle time cannot be: the store has lost it."""
-        return session.generation == self._generation and self._clock() - session.issued_at >= self.idle_s
+        """Missing because nobody used it. A younger token than that cannot be: the store has lost it."""
+        kept_s = self.idle_s + self._young_s
+        return session.generation == self._generation and self._clock() - session.issued_at >= kept_s
 
     async def _restore(self, lost: list[_Check]) -> None:
         """Put back what the store lost, except what SQL says was ended."""
@@ -206,8 +226,10 @@ class Sessions:
     async def refresh(self) -> None:
         """Learn what others revoked and which generation the store has. Raises `Unavailable`."""
         try:
+            asked_at = time.monotonic()
             fresh, self._revoked_at = await self._store.revoked_since(self._revoked_at)
             self._revoked |= fresh
+            self._heard_at = asked_at
         finally:  # sessions are made and checked also while SQL is away
             self._generation = await self._store.generation()
 
@@ -222,14 +244,14 @@ class Sessions:
     def _remember(self, token: str, session: Session) -> None:
         now = time.monotonic()
         alive_s = session.issued_at + self.max_age_s - self._clock()
-        self._seen.pop(token, None)
         self._seen[token] = _Seen(session, now + min(FRESH_S, alive_s), now + min(self.idle_s, alive_s))
+        self._seen.move_to_end(token)
         if len(self._seen) > SEEN_MAX:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
 
     def _ttl_s(self, session: Session) -> int:
-        """Seconds to live from now: the idle time, within the absolute age."""
-        return min(self.idle_s, session.issued_at + self.max_age_s - int(self._clock()))
+        """Seconds that the store keeps it from now, within the absolute age."""
+        return min(self.idle_s + self._young_s, session.issued_at + self.max_age_s - int(self._clock()))
 
 
 def _refuse_creation(creation: _Creation, error: FairgateError) -> None:
