@@ -6,14 +6,18 @@ import asyncio
 from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from fairgate.bench import run as bench_run
+from fairgate.bench import thresholds
 from fairgate.bench.driver import whole
 from fairgate.bench.load import Driver
-from fairgate.bench.run import Figure, rows, table
+from fairgate.bench.rows import Figure, rows, table
 from fairgate.bench.samples import latencies, spread
 from fairgate.bench.target import Address, get
+from fairgate.bench.thresholds import THRESHOLDS, Threshold, judge
 
 
 def test_percentiles_are_values_that_occurred() -> None:
@@ -92,3 +96,41 @@ async def test_in_an_open_loop_who_waits_for_a_free_connection_waits_in_the_figu
         sample = await Driver().load(address, [get("/x")] * 20, connections=1, seconds=0.2, rate=100.0)
     assert sample.ok == 20
     assert sample.latencies is not None and sample.latencies.max > 400.0, "20 × 50 ms, less the 200 ms of asking"
+
+
+def measured(name: str, ours: float, theirs: float | None = None) -> list[Figure]:
+    figures = [Figure("work", name, "/s", "fairgate", ours)]
+    return figures if theirs is None else [*figures, Figure("work", name, "/s", "peer", theirs)]
+
+
+@pytest.mark.parametrize("ours, kept", [(99.0, False), (100.0, True)])
+def test_a_threshold_is_a_ratio_to_the_peer_of_the_same_rounds(ours: float, kept: bool) -> None:
+    [judged] = judge(rows(measured("joins", ours, 100.0)), [Threshold(row="joins", at_least=1.0)])
+    assert (judged.value, judged.kept) == (ours / 100, kept)
+    assert judged.text.startswith("✓ joins: 1.00 × the peer's (≥ 1)" if kept else "✗ joins: 0.99")
+
+
+def test_a_threshold_may_be_a_number_or_another_row() -> None:
+    found = rows([*measured("sessions", 80.0), *measured("joins", 100.0), *measured("untold", 3.0)])
+    thresholds = [
+        Threshold(row="sessions", to="joins", at_least=0.8),
+        Threshold(row="untold", to="value", at_most=0),
+    ]
+    assert [(one.value, one.kept) for one in judge(found, thresholds)] == [(0.8, True), (3.0, False)]
+
+
+def test_what_was_not_measured_is_not_judged() -> None:
+    assert judge(rows(measured("joins", 1.0)), [Threshold(row="joins"), Threshold(row="tickets", to="value")]) == []
+
+
+def test_the_thresholds_name_rows_that_the_works_make() -> None:
+    """A row that was renamed would never be judged again."""
+    names = {threshold.row for threshold in THRESHOLDS} | {t.to for t in THRESHOLDS} - {"peer", "value"}
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(bench_run.__file__).parent.rglob("*.py"))
+    for name in names:
+        stem = name.split(",")[0]
+        assert f'"{stem}' in source.replace(thresholds_source(), ""), name
+
+
+def thresholds_source() -> str:
+    return Path(thresholds.__file__).read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from fairgate.bench.cores import pin, unpin
+from fairgate.bench.rows import THEIRS
 from fairgate.bench.target import Address, PlainTarget, Target
 from fairgate.config import Config
 from fairgate.errors import ConfigError
@@ -64,7 +65,7 @@ def build(sources: Path, directory: Path) -> None:
 class PeerSide:
     """The peer's four processes."""
 
-    name = "peer"
+    name = THEIRS
 
     def __init__(self, config: Config, directory: Path, port: int) -> None:
         assert config.postgres_dsn is not None and config.valkey_url is not None

@@ -12,7 +12,8 @@ import msgspec
 from fairgate.bench.cores import can_pin
 from fairgate.bench.load import Driver
 from fairgate.bench.peer import PeerSide, build
-from fairgate.bench.samples import Latencies, Sample, Spread, spread
+from fairgate.bench.rows import Figure, Row, rows
+from fairgate.bench.samples import Latencies, Sample
 from fairgate.bench.sides import API_CORE, DRIVER_CORE, FairgateSide, Side
 from fairgate.bench.works.drain import drain
 from fairgate.bench.works.latency import latency
@@ -40,26 +41,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     listeners: int
     rate: float
     peer: Path | None = None
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """One value of one side in one round."""
-
-    work: str
-    name: str
-    unit: str
-    side: str
-    value: float
-
-
-class Row(msgspec.Struct, frozen=True):
-    """A figure over all rounds; `ratio` is Fairgate's to the peer's of the same round."""
-
-    work: str
-    name: str
-    unit: str
-    sides: dict[str, Spread]
-    ratio: Spread | None
 
 
 Tell = Callable[[str], None]
@@ -174,42 +155,3 @@ def _of_latencies(work: str, name: str, side: Side, found: Latencies | None) -> 
     if found is None:
         return []
     return [Figure(work, f"{name}, {p}", "ms", side.name, getattr(found, p)) for p in ("p50", "p99")]
-
-
-# ---- over all rounds
-
-
-def rows(figures: Sequence[Figure]) -> list[Row]:
-    """One for each name, in the order in which they were first measured. Pure."""
-    names = list(dict.fromkeys((figure.work, figure.name, figure.unit) for figure in figures))
-    return [_row(*name, [f for f in figures if (f.work, f.name, f.unit) == name]) for name in names]
-
-
-def _row(work: str, name: str, unit: str, figures: Sequence[Figure]) -> Row:
-    by_side: dict[str, list[float]] = {}
-    for figure in figures:
-        by_side.setdefault(figure.side, []).append(figure.value)
-    pairs = zip(by_side.get(FairgateSide.name, []), by_side.get(PeerSide.name, []), strict=False)
-    ratios = [ours / theirs for ours, theirs in pairs if theirs]
-    return Row(
-        work, name, unit, {side: spread(values) for side, values in by_side.items()}, spread(ratios) if ratios else None
-    )
-
-
-def table(found: Sequence[Row]) -> str:
-    """For people: median (least to most) of each side, and the ratio of the medians' rounds."""
-    sides = list(dict.fromkeys(side for row in found for side in row.sides))
-    lines = [
-        f"{'':<38}{'':<10}" + "".join(f"{side:>32}" for side in sides) + (f"{'ratio':>28}" if len(sides) > 1 else "")
-    ]
-    for row in found:
-        cells = "".join(f"{_spread(row.sides.get(side), 1):>32}" for side in sides)
-        ratio = f"{_spread(row.ratio, 2):>28}" if len(sides) > 1 else ""
-        lines.append(f"{row.name:<38}{row.unit:<10}{cells}{ratio}".rstrip())
-    return "\n".join(lines)
-
-
-def _spread(found: Spread | None, digits: int) -> str:
-    if found is None:
-        return "-"
-    return f"{found.median:,.{digits}f} ({found.least:,.{digits}f} – {found.most:,.{digits}f})"

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from fairgate.bench.cores import pin, unpin
+from fairgate.bench.rows import OURS
 from fairgate.bench.target import Address, FairgateTarget, Target
 from fairgate.checker import books
 from fairgate.domain.line import LineState
@@ -58,7 +59,7 @@ class Side(Protocol):
 class FairgateSide:
     """Fairgate's roles under a stack that is running."""
 
-    name = "fairgate"
+    name = OURS
 
     def __init__(self, stack: Stack) -> None:
         config = stack.config

@@ -38,10 +38,13 @@ def bench(
     """Measure joins, position reads, the drain of a full line and the time from the join to the ticket at the fan.
 
     The API and the driver run on a core each where the system allows it. Compare ratios of one run, never single times.
+    The exit status is 1 when a threshold was missed.
 
     Example: fairgate bench join --rounds 5
     """
-    from fairgate.bench.run import WORKS, Options, run, table
+    from fairgate.bench.rows import table
+    from fairgate.bench.run import WORKS, Options, run
+    from fairgate.bench.thresholds import judge
     from fairgate.errors import FairgateError
 
     unknown = set(work or ()) - set(WORKS)
@@ -65,12 +68,17 @@ def bench(
     except FairgateError as error:
         _say(f"✗ {error.detail}\n  {getattr(error, 'hint', '')}".rstrip())
         raise typer.Exit(CANNOT_START) from None
+    judged = judge(found)
     if as_json:
         import msgspec
 
-        print(json.dumps(msgspec.to_builtins(found), indent=2))
+        thresholds = [{**msgspec.to_builtins(one), "kept": one.kept} for one in judged]
+        print(json.dumps({"rows": msgspec.to_builtins(found), "thresholds": thresholds}, indent=2))
     else:
         print(table(found))
+        print("", *(one.text for one in judged), sep="\n")
+    if not all(one.kept for one in judged):
+        raise typer.Exit(1)
 
 
 def _say(text: str) -> None:
