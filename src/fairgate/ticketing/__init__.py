@@ -2,7 +2,7 @@
 
     ticket-issue ──▶ take ──▶ settle in SQL ──▶ one Kafka transaction: ticket-issued + dead letters + offsets
                                    │                      │
-                     the next batch is here      while this one is there
+                  the next batches are here     while this one is there, and go together with the next
 
 **Once.** An admission is settled by the ticket of the same (event, user, sequence), and that ticket names the record
 that made it: `<topic id>-<partition>@<offset>`. A record that comes again finds its own name, which means that the
@@ -17,7 +17,8 @@ it. Data that PostgreSQL refuses is found by halving the batch.
 **Starting over.** Whatever fails after the take and before the commit ends the same way: drop what is in hand, end its
 claims, read again from the committed offsets.
 
-`settle.py` is the stage, `orders.py` and `conclude.py` what it decides without I/O, `parked.py` the waiting for
+`settle.py` is the stage, `orders.py` and `conclude.py` what it decides without I/O, `publishing.py` the way to Kafka,
+`parked.py` the waiting for
 unknown admissions;
 `tickets.py` is what HTTP asks, `expire.py` the end of a hold.
 """

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -18,8 +16,8 @@ from fairgate.stores.database import Database
 from fairgate.stores.leases import Slot
 from fairgate.stores.tickets import DataRefused, Order, Outcome, TicketStore
 from fairgate.streams.consumer import ConsumerBroken, GroupConsumer
-from fairgate.streams.dead_letters import Message, Reason, reader
-from fairgate.streams.records import Batch, Record, Where
+from fairgate.streams.dead_letters import reader
+from fairgate.streams.records import Batch, Record
 from fairgate.streams.topic_ids import topic_id
 from fairgate.streams.topics import Names
 from fairgate.streams.transaction import Transactions
@@ -27,6 +25,7 @@ from fairgate.telemetry import DEAD_LETTERS, ISSUED, SETTLED
 from fairgate.ticketing.conclude import Conclude, Judgement, Refused
 from fairgate.ticketing.orders import order_of
 from fairgate.ticketing.progress import Progress
+from fairgate.ticketing.publishing import Publishing, Round
 
 log = structlog.get_logger("fairgate.ticketing")
 
@@ -39,19 +38,6 @@ BATCH_MAX = 10_000
 IDLE_S, PARKED_S = 0.5, 0.05
 # SQL (20 s a statement) and Kafka (see transaction.py) are each bounded; a stop waits for the shorter of both.
 FINISH_S = 8.0
-
-
-class _Round:
-    """What one batch, with the parked records, comes to."""
-
-    def __init__(self, batch: Batch | None) -> None:
-        self.batch = batch
-        self.messages: list[Message] = []
-        self.positions: dict[Where, int] = {}
-        self.claims: dict[Where, int] = {}
-        self.metadata: Any = None
-        self.counts: Counter[str] = Counter()
-        self.reasons: Counter[Reason] = Counter()
 
 
 class Settle(Service):
@@ -76,14 +62,14 @@ class Settle(Service):
         self._topic_id, self._topic_id_as_of = "", -1
         self._batch: Batch | None = None
         self._metadata: Any = None
-        self._publishing: asyncio.Task[None] | None = None
+        self._publishing: Publishing | None = None
         self._progress = Progress()
         self._astray = False
         self.counts: Counter[str] = Counter()
 
     async def run_once(self) -> bool:
-        """1 take a batch, 2 settle it in SQL, 3 await the transaction before, 4 begin the one of this batch."""
-        consumer, transactions = await self._ready()
+        """1 take a batch, 2 settle it in SQL, 3 conclude, 4 hand it over to the next transaction."""
+        consumer, publishing = await self._ready()
         try:
             batch = await self._take(consumer)
             records = self._progress.parked.due() + (batch.records if batch else [])
@@ -92,12 +78,12 @@ class Settle(Service):
             round_ = self._concluded(batch, records, await self._judge(records))
             if records:
                 failpoint("ticketing.settled")
-            await self._published()
+            await self._room(publishing)
         except ConsumerBroken:
             await self._close()
             raise
         self._batch = None
-        self._publishing = asyncio.create_task(self._publish(consumer, transactions, round_))
+        publishing.add(round_)
         return True
 
     async def teardown(self) -> None:
@@ -106,7 +92,7 @@ class Settle(Service):
 
     # ---- 0 ready
 
-    async def _ready(self) -> tuple[GroupConsumer, Transactions]:
+    async def _ready(self) -> tuple[GroupConsumer, Publishing]:
         slot = await self._slot.taken()
         if self._slot.lost:
             await self._close()
@@ -128,8 +114,10 @@ class Settle(Service):
             await self._consumer.start()
         if self._astray:
             await self._start_over(self._consumer)
+        if self._publishing is None:
+            self._publishing = Publishing(self._consumer, self._transactions, self._count)
         await self._know_the_topic(self._consumer)
-        return self._consumer, self._transactions
+        return self._consumer, self._publishing
 
     async def _know_the_topic(self, consumer: GroupConsumer) -> None:
         """A topic made anew comes with a rebalance."""
@@ -197,8 +185,8 @@ class Settle(Service):
 
     # ---- 3 conclude
 
-    def _concluded(self, batch: Batch | None, records: Sequence[Record], judgements: Sequence[Judgement]) -> _Round:
-        round_, parked = _Round(batch), self._progress.parked
+    def _concluded(self, batch: Batch | None, records: Sequence[Record], judgements: Sequence[Judgement]) -> Round:
+        round_, parked = Round(batch), self._progress.parked
         for record, judgement in zip(records, judgements, strict=True):
             conclusion = self._conclude(record, judgement, parked)
             round_.counts[conclusion.what] += 1
@@ -217,29 +205,16 @@ class Settle(Service):
 
     # ---- 4 publish
 
-    async def _published(self) -> None:
-        """The transaction under way is committed. Raises `TransactionFailed`: then the next round starts over."""
-        task, self._publishing = self._publishing, None
-        if task is None:
-            return
+    async def _room(self, publishing: Publishing) -> None:
+        """Raises `TransactionFailed`: then the next round starts over."""
         try:
-            await task
+            await publishing.room()
         except Exception:
-            self._astray = True
+            publishing.drop()
+            self._publishing, self._astray = None, True
             raise
 
-    async def _publish(self, consumer: GroupConsumer, transactions: Transactions, round_: _Round) -> None:
-        still_ours = partial(_all_ours, consumer, round_.claims)
-        try:
-            if round_.messages or round_.positions:
-                await transactions.publish(round_.messages, round_.positions, round_.metadata, still_ours)
-        finally:
-            if round_.batch is not None:
-                consumer.done(round_.batch)
-        consumer.committed(round_.positions)
-        self._count(round_)
-
-    def _count(self, round_: _Round) -> None:
+    def _count(self, round_: Round) -> None:
         self.counts.update(round_.counts)
         for what, count in round_.counts.items():
             self.signals[what].fire(count)
@@ -255,9 +230,7 @@ class Settle(Service):
         """Finish the transaction under way, within a bound; drop the rest."""
         publishing, self._publishing = self._publishing, None
         if publishing is not None:
-            await asyncio.wait([publishing], timeout=FINISH_S)
-            if publishing.done() and (error := publishing.exception()) is not None:
-                log.warning("the last transaction failed: its records will be read again", error=str(error))
+            await publishing.end(FINISH_S)
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             self._drop(consumer)
@@ -266,7 +239,3 @@ class Settle(Service):
         if transactions is not None:
             await transactions.close()
         self._astray = False
-
-
-def _all_ours(consumer: GroupConsumer, claims: Mapping[Where, int]) -> bool:
-    return all(consumer.owns(where, claim) for where, claim in claims.items())
