@@ -45,6 +45,7 @@ from fairgate.streams.producer import OrderedProducer
 from fairgate.streams.publisher import Publisher
 from fairgate.streams.topics import Names
 from fairgate.ticketing.expire import Expire
+from fairgate.ticketing.hints import Hints
 from fairgate.ticketing.settle import GROUP as TICKETING_GROUP
 from fairgate.ticketing.settle import Settle
 from fairgate.ticketing.tickets import Tickets
@@ -139,7 +140,8 @@ def relay(links: Links, ready: Ready) -> list[Service]:
 
 def ticketing(links: Links, ready: Ready) -> list[Service]:
     """`ticket-issue` → tickets → `ticket-issued`; holds that ran out."""
-    stage = Settle(links.config, links.database, links.slot)
+    hints = Hints(Presence(links.live_valkey), InboxStore(links.database))
+    stage = Settle(links.config, links.database, links.slot, issued=hints.issued)
     return [stage, Expire(links.database, links.ticket_changed), links.slot]
 
 

@@ -162,7 +162,8 @@ async def test_nobody_can_acknowledge_or_read_what_is_anothers(store: InboxStore
 
     assert not await inbox.seen(stranger, "m1")
     assert await inbox.list(stranger) == []
-    assert await inbox.still_unseen([Name(user_id, "m1"), Name(stranger, "m1")]) == {Name(user_id, "m1")}
+    assert await inbox.seen_many([Name(stranger, "m1")]) == set()
+    assert await inbox.seen_among([Name(user_id, "m1"), Name(stranger, "m1")]) == set()
 
 
 async def test_unseen_gives_each_user_the_oldest_first(store: InboxStore, user_id: str) -> None:

@@ -15,7 +15,7 @@ from fairgate.http import live as live_module
 from fairgate.http import live_duties
 from fairgate.http.live_sockets import PER_USER
 from fairgate.notification.channels import LiveChannel
-from fairgate.stores.inbox import Name
+from fairgate.stores.inbox import Name, Note
 from fairgate.stores.keys import live_users
 from fairgate.stores.valkey import client
 from tests.conftest import Servers
@@ -44,7 +44,7 @@ async def test_who_is_connected_is_told_and_the_acknowledgement_reaches_sql(live
 
     # Again only where the acknowledgement took longer than `AGAIN_FIRST_S`.
     assert {payload["id"] for payload in heard.of("ticket:issued")} == {id}
-    assert await live.inbox.still_unseen([Name(user_id, id)]) == set()
+    assert await live.inbox.seen_among([Name(user_id, id)]) == {Name(user_id, id)}
 
 
 async def test_who_was_away_gets_it_on_return_and_after_the_acknowledgement_not_again(
@@ -70,6 +70,32 @@ async def test_what_is_not_acknowledged_is_sent_again(live: LiveProcess, user_id
         id = await hint(live, user_id)
 
     assert {payload["id"] for payload in await heard.until("ticket:issued", 2)} == {id}
+
+
+async def early_hint(live: LiveProcess, user_id: str) -> Note:
+    """Of a ticket whose row is still on its way through Kafka."""
+    note = Note(user_id, f"issued:{uuid.uuid4()}", "ticket:issued", b'{"id":"early"}')
+    await LiveChannel(live.presence).deliver([note])
+    return note
+
+
+async def test_an_acknowledgement_may_come_before_the_row(live: LiveProcess, user_id: str) -> None:
+    heard = await live.connect(user_id)
+    note = await early_hint(live, user_id)
+    await heard.until("ticket:issued")
+    async with live.server.delivery.signals["seen"].expect(within_s=20):
+        await live.store.add([note])
+    assert await live.inbox.seen_among([note.name]) == {note.name}
+    async with live.server.sweep.signals["swept"].expect(within_s=20):
+        live.server.sweep.wake.set()
+    assert len(heard.of("ticket:issued")) == 1
+
+
+async def test_what_has_no_row_yet_is_sent_again_too(live: LiveProcess, user_id: str) -> None:
+    heard = await live.connect(user_id, acks=False)
+    async with live.server.delivery.signals["again"].expect(within_s=20):
+        await early_hint(live, user_id)
+    assert len(await heard.until("ticket:issued", 2)) == 2
 
 
 async def test_what_was_acknowledged_on_another_device_is_not_sent_again(live: LiveProcess, user_id: str) -> None:

@@ -39,7 +39,7 @@ async def test_it_polls_upgrades_hears_and_acknowledges(live: LiveProcess, user_
         heard = await page.event("ticket:issued")
 
     assert [(one["payload"]["id"], one["wantsAck"]) for one in heard] == [(id, True)]
-    assert await live.inbox.still_unseen([Name(user_id, id)]) == set()
+    assert await live.inbox.seen_among([Name(user_id, id)]) == {Name(user_id, id)}
 
 
 async def test_a_page_that_was_away_hears_it_once_on_return(live: LiveProcess, user_id: str) -> None:

@@ -267,4 +267,4 @@ async def test_nothing_is_committed_while_sql_is_away(
         pass
 
     assert [item.id for item in await stage.inbox.list(user_id)] == ["m1"]
-    assert await stage.store.still_unseen([Name(user_id, "m1")]) == {Name(user_id, "m1")}
+    assert await stage.store.seen_among([Name(user_id, "m1")]) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -12,8 +13,13 @@ from fairgate.domain.messages import TicketIssue
 from fairgate.errors import Unavailable
 from fairgate.lifecycle import Signal
 from fairgate.stores.database import Database
+from fairgate.stores.hints import decoded_hints
+from fairgate.stores.inbox import InboxStore, note_of_ticket
+from fairgate.stores.presence import Presence
 from fairgate.stores.tickets import Order, Outcome
+from fairgate.stores.valkey import client
 from fairgate.streams.transaction import TransactionFailed, Transactions
+from fairgate.ticketing.hints import Hints
 from fairgate.ticketing.settle import GROUP, Settle
 from tests.conftest import Servers
 from tests.support.ticketing import FIRST, Books, Broker, encoded, ticketing
@@ -42,6 +48,38 @@ async def until(signal: Signal, count: int, within_s: float = WITHIN_S) -> None:
 
 def ids(messages: Sequence[Any]) -> list[str]:
     return [dict(message.headers())["ce_id"].decode() for message in messages]
+
+
+async def test_who_is_connected_hears_of_the_ticket_before_kafka_does(
+    servers: Servers, books: Books, broker: Broker, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the very words that the inbox will have."""
+    heard, publish = asyncio.Event(), Transactions.publish
+
+    async def late(transactions: Transactions, *arguments: Any) -> None:
+        await asyncio.wait_for(heard.wait(), WITHIN_S)
+        await publish(transactions, *arguments)
+
+    monkeypatch.setattr(Transactions, "publish", late)
+    await books.event(event_id)
+    issues = await books.admit(event_id, ["away", "here"])
+    valkey, store, process = client(servers.valkey_url), InboxStore(books.database), f"p-{event_id}"
+    presence = Presence(valkey)
+    async with (
+        presence.listening(process) as ear,
+        ticketing(broker, servers.postgres_dsn, issued=Hints(presence, store).issued) as stage,
+    ):
+        await presence.beat(process)
+        await presence.change(process, ["here"], [])
+        await broker.order(issues)
+        [hint] = decoded_hints(await ear.hear(WITHIN_S) or "")
+        heard.set()
+        await until(stage.signals["issued"], 2)
+    await presence.leave(process)
+    await valkey.aclose()
+    ticket_id = next(row["ticket_id"] for row in await books.tickets(event_id) if row["user_id"] == "here")
+    kept = note_of_ticket((await store.tickets([ticket_id]))[ticket_id])
+    assert (hint.user_id, hint.id, hint.kind, bytes(hint.payload)) == kept
 
 
 async def test_every_admission_is_announced_once_with_its_ticket(

@@ -177,12 +177,12 @@ def encoded(issue: TicketIssue) -> str:
 
 @asynccontextmanager
 async def ticketing(
-    broker: Broker, dsn: str, owner: str = "one", stage: type[Settle] = Settle
+    broker: Broker, dsn: str, owner: str = "one", stage: type[Settle] = Settle, **settings: Any
 ) -> AsyncIterator[Settle]:
     """One ticketing process, with a slot of its own kind for each test."""
     database = Database(dsn)
     slot = Slot(database, f"ticketing-{broker.config.topic_prefix}", owner)
-    settle = stage(broker.config, database, slot, leaves=True)
+    settle = stage(broker.config, database, slot, leaves=True, **settings)
     await slot.start()
     await settle.start()
     try:

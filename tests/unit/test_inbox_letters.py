@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairgate.domain import words
 from fairgate.domain.messages import TicketIssued
-from fairgate.notification import words
-from fairgate.notification.channels import HINT_MAX_BYTES, decoded_hints, encoded_hints
-from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, note_of_ticket, read
-from fairgate.stores.inbox import IssuedTicket, Note
+from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read
+from fairgate.stores.hints import HINT_MAX_BYTES, decoded_hints, encoded_hints
+from fairgate.stores.inbox import IssuedTicket, Note, note_of_ticket
 from fairgate.streams.dead_letters import Reason
 from fairgate.streams.records import Record
 

@@ -1,7 +1,10 @@
 """From the inbox to the sockets (F18): at least once while connected, until acknowledged on any device.
 
 A notification is *pending* for a user who has a socket here from its first push until somebody acknowledges it. Pushed
-again after 2 s, 4 s … 30 s, each time only if SQL still calls it unseen. The client shows an id once.
+again after 2 s, 4 s … 30 s, each time unless SQL calls it seen. The client shows an id once.
+
+A ticket's hint may come before its inbox row, which goes by way of Kafka. An acknowledgement that comes before the row
+is kept here until there is one.
 """
 
 from __future__ import annotations
@@ -18,12 +21,14 @@ from fairgate.http.live_sockets import Sockets
 from fairgate.http.live_wire import Wire, event
 from fairgate.lifecycle import Service
 from fairgate.notification.inbox import UNSEEN_EACH, Inbox, Name
-from fairgate.notification.letters import TICKET_ISSUED
+from fairgate.stores.inbox import TICKET_ISSUED
 from fairgate.telemetry import NOTIFICATIONS
 
 AGAIN_FIRST_S, AGAIN_MAX_S = 2.0, 30.0
 # One statement's worth; a storm of reconnections is read in pieces so that the first need not wait for the last.
 ARRIVALS_MAX, AGAIN_MAX = 500, 1_000
+# A row comes after its hint by what Kafka takes. Whoever comes back after that is shown the same id once more.
+EARLY_S = 60.0
 # A notification that was acknowledged a moment ago may still be on its way here by hint or sweep.
 REMEMBERED_MAX = 2 * UNSEEN_EACH
 
@@ -69,6 +74,7 @@ class Delivery(Service):
         self._boxes: dict[str, _Box] = {}
         self._arrived: dict[str, set[str]] = defaultdict(set)
         self._acknowledged: set[Name] = set()
+        self._early: dict[Name, float] = {}  # acknowledged, and not in the inbox yet; until when to ask again
         self._due: list[tuple[float, str, str]] = []
 
     def arrived(self, user_id: str, eio_sid: str) -> None:
@@ -120,13 +126,16 @@ class Delivery(Service):
 
     async def _flush(self) -> None:
         """Acknowledgements to SQL, all that came since the last time together."""
-        names = set(self._acknowledged)
+        names = self._acknowledged | self._early.keys()
         if names:
             failpoint("live.acknowledged")
-            await self._inbox.seen_many(names)
+            there = await self._inbox.seen_many(names)
             failpoint("live.seen")
             self._acknowledged -= names
-            self.signals["seen"].fire(len(names))
+            now = time.monotonic()
+            until = {name: self._early.get(name, now + EARLY_S) for name in names - there}
+            self._early = {name: end for name, end in until.items() if end > now}
+            self.signals["seen"].fire(len(there))
 
     async def _welcome(self) -> None:
         arrivals = {user: set(self._arrived[user]) for user in itertools.islice(self._arrived, ARRIVALS_MAX)}
@@ -162,26 +171,26 @@ class Delivery(Service):
         if not due:
             return
         try:
-            unseen = await self._inbox.still_unseen(due)
+            seen = await self._inbox.seen_among(due)
         except Exception:
             for user_id, id in due:
                 if user_id in self._boxes and id in self._boxes[user_id].pending:
                     self._schedule(user_id, self._boxes[user_id].pending[id])
             raise
         # All are scheduled before any is sent: one that cannot be sent must not keep the others from coming again.
-        packets = [(name.user_id, self._again(name, name in unseen)) for name in due]
+        packets = [(name.user_id, self._again(name, name in seen)) for name in due]
         for user_id, packet in packets:
             if packet is not None:
                 await self._wire.to_user(user_id, packet)
                 self.signals["again"].fire()
 
-    def _again(self, name: Name, unseen: bool) -> str | None:
+    def _again(self, name: Name, seen: bool) -> str | None:
         """What to send now, where somebody still waits for it."""
         box = self._boxes.get(name.user_id)
         pending = box.pending.get(name.id) if box else None
         if box is None or pending is None:
             return None
-        if not unseen:
+        if seen:
             box.settle(name.id)
             return None
         pending.pause_s = min(AGAIN_MAX_S, pending.pause_s * 2)

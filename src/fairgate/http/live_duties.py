@@ -12,8 +12,8 @@ from fairgate.errors import Unavailable
 from fairgate.http.live_delivery import Delivery
 from fairgate.http.live_sockets import Sockets
 from fairgate.lifecycle import Service
-from fairgate.notification.channels import decoded_hints
 from fairgate.notification.inbox import Inbox
+from fairgate.stores.hints import decoded_hints
 from fairgate.stores.presence import HEARTBEAT_S, Ear, Presence
 
 log = structlog.get_logger("fairgate.live")

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
 import structlog
 
+from fairgate.stores.hints import give
 from fairgate.stores.inbox import Note
 from fairgate.stores.presence import Presence
 from fairgate.telemetry import NOTIFICATIONS
@@ -21,8 +21,6 @@ log = structlog.get_logger("fairgate.notification.channels")
 DELIVER_S = 1.0
 # Who has just failed is not asked for every batch.
 REST_S = 1.0
-# Far below the output buffer limit at which Valkey cuts a pub/sub client off.
-HINT_MAX_BYTES = 262_144
 
 
 class Channel(Protocol):
@@ -64,10 +62,7 @@ class Channels:
 
 
 class LiveChannel:
-    """Hints to the live processes: one message per process and batch, however many users it is for.
-
-    At most once, and that is enough: a live process also sweeps the inbox of who is connected.
-    """
+    """Hints to the live processes. At most once, and that is enough: they also sweep the inbox of who is connected."""
 
     name = "live"
 
@@ -77,39 +72,4 @@ class LiveChannel:
     async def deliver(self, notes: Sequence[Note]) -> None:
         """Raises `Unavailable`."""
         where = await self._presence.where(sorted({note.user_id for note in notes}))
-        messages = [(process, hint) for process, users in where.items() for hint in encoded_hints(_of(notes, users))]
-        if messages:
-            await self._presence.tell(messages)
-
-
-class Hint(msgspec.Struct, frozen=True, array_like=True):
-    """One notification on its way to a live process."""
-
-    user_id: str
-    id: str
-    kind: str
-    payload: msgspec.Raw
-
-
-def encoded_hints(notes: Sequence[Note]) -> list[bytes]:
-    """As few messages as the size bound allows."""
-    messages: list[bytes] = []
-    some: list[Hint] = []
-    size = 0
-    for note in notes:
-        if some and size + len(note.payload) > HINT_MAX_BYTES:
-            messages.append(msgspec.json.encode(some))
-            some, size = [], 0
-        some.append(Hint(note.user_id, note.id, note.kind, msgspec.Raw(note.payload)))
-        size += len(note.payload) + len(note.user_id) + len(note.id) + 100
-    return [*messages, msgspec.json.encode(some)] if some else messages
-
-
-def decoded_hints(message: str) -> list[Hint]:
-    """Raises `msgspec.MsgspecError`."""
-    return msgspec.json.decode(message, type=list[Hint])
-
-
-def _of(notes: Sequence[Note], users: Sequence[str]) -> list[Note]:
-    here = frozenset(users)
-    return [note for note in notes if note.user_id in here]
+        await give(self._presence, where, notes)

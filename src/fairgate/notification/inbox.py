@@ -34,17 +34,17 @@ class Inbox:
         """Acknowledge. False when this user has no such notification; repeating it changes nothing."""
         return bool(await self._store.mark_seen([Name(user_id, id)]))
 
-    async def seen_many(self, names: Collection[Name]) -> None:
-        """Acknowledge for many users at once; what does not exist is passed over."""
-        await self._store.mark_seen(names)
+    async def seen_many(self, names: Collection[Name]) -> set[Name]:
+        """Acknowledge for many users at once. → those that exist: a hint may come before its row."""
+        return await self._store.mark_seen(names)
 
     async def unseen(self, user_ids: Collection[str]) -> OwnedItems:
         """What these users have not acknowledged, oldest first, at most `UNSEEN_EACH` each."""
         return await self._store.unseen(user_ids, UNSEEN_EACH)
 
-    async def still_unseen(self, names: Collection[Name]) -> set[Name]:
-        """Which of these nobody has acknowledged yet, on any device."""
-        return await self._store.still_unseen(names)
+    async def seen_among(self, names: Collection[Name]) -> set[Name]:
+        """Which of these somebody has acknowledged, on any device."""
+        return await self._store.seen_among(names)
 
     async def edge(self) -> str:
         """Where `since` starts."""

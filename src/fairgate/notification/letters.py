@@ -8,14 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fairgate.domain.messages import NotificationMessage, TicketIssued
-from fairgate.notification.words import DEFAULT_LOCALE, Words, words
-from fairgate.stores.inbox import IssuedTicket, Note
+from fairgate.domain.words import DEFAULT_LOCALE, Words, words
+from fairgate.stores.inbox import RESERVED_PREFIX, TICKET_ISSUED, IssuedTicket, Note
 from fairgate.streams.dead_letters import Reason
 from fairgate.streams.records import Record
 
-TICKET_ISSUED = "ticket:issued"
-# Ids of our own facts. A foreign message with such an id would take the place of the real one in the inbox.
-RESERVED_PREFIX = "issued:"
 # Goes to every device of the user as one socket message; a ticket's is under 500.
 PAYLOAD_MAX_BYTES = 16_384
 # Who reads it recurses, deeper in its stack than here: what is just readable here would stop every reader of the inbox.
@@ -77,27 +74,6 @@ def _allowed(letter: Message) -> Message | Bad:
 def agrees(fact: TicketIssued, ticket: IssuedTicket | None) -> bool:
     """Whether SQL has this very ticket, for this user and event."""
     return ticket is not None and (ticket.user_id, ticket.event_id) == (fact.user_id, fact.event_id)
-
-
-def note_of_ticket(ticket: IssuedTicket, title: str = "") -> Note:
-    """What its owner gets, from what SQL says and in the owner's language. `title` names the event to people."""
-    text = words(TICKET_ISSUED, ticket.locale, event=title or ticket.event_id, number=ticket.number)
-    assert text is not None
-    name = f"{RESERVED_PREFIX}{ticket.ticket_id}"
-    payload = {
-        "id": name,
-        "kind": TICKET_ISSUED,
-        "ticketId": ticket.ticket_id,
-        "eventId": ticket.event_id,
-        "userId": ticket.user_id,
-        "number": ticket.number,
-        "sequence": ticket.sequence,
-        "status": ticket.status,
-        "timestamp": ticket.issued_ms,
-        "title": text.title,
-        "body": text.body,
-    }
-    return Note(ticket.user_id, name, TICKET_ISSUED, msgspec.json.encode(payload))
 
 
 def note_of_message(letter: Message, locale: str) -> Note | Bad:

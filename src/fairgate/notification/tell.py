@@ -20,14 +20,14 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from fairgate.domain.words import DEFAULT_LOCALE
 from fairgate.failpoints import failpoint
 from fairgate.lifecycle import Service
 from fairgate.notification.channels import Channels
 from fairgate.notification.dead_letters import DeadLetters
-from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, note_of_ticket, read
+from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read
 from fairgate.notification.outcomes import Outcomes
-from fairgate.notification.words import DEFAULT_LOCALE
-from fairgate.stores.inbox import InboxStore, IssuedTicket, Note
+from fairgate.stores.inbox import InboxStore, IssuedTicket, Note, note_of_ticket
 from fairgate.streams.consumer import ConsumerBroken, GroupConsumer
 from fairgate.streams.dead_letters import Failure, Reason
 from fairgate.streams.records import Batch, Record

@@ -15,11 +15,16 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
+from fairgate.domain.words import words
 from fairgate.errors import InvalidRequest
 from fairgate.stores.database import Database
 
 _CURSOR = re.compile(r"([0-9]{1,19})-([0-9]{1,18})", re.ASCII)
 _START = ("0", 0)
+
+TICKET_ISSUED = "ticket:issued"
+# Ids of our own facts. A foreign message with such an id would take the place of the real one in the inbox.
+RESERVED_PREFIX = "issued:"
 
 
 class Name(NamedTuple):
@@ -80,6 +85,27 @@ class IssuedTicket(msgspec.Struct, frozen=True, kw_only=True):
     locale: str
 
 
+def note_of_ticket(ticket: IssuedTicket, title: str = "") -> Note:
+    """What its owner gets, from what SQL says and in the owner's language. `title` names the event to people."""
+    text = words(TICKET_ISSUED, ticket.locale, event=title or ticket.event_id, number=ticket.number)
+    assert text is not None
+    name = f"{RESERVED_PREFIX}{ticket.ticket_id}"
+    payload = {
+        "id": name,
+        "kind": TICKET_ISSUED,
+        "ticketId": ticket.ticket_id,
+        "eventId": ticket.event_id,
+        "userId": ticket.user_id,
+        "number": ticket.number,
+        "sequence": ticket.sequence,
+        "status": ticket.status,
+        "timestamp": ticket.issued_ms,
+        "title": text.title,
+        "body": text.body,
+    }
+    return Note(ticket.user_id, name, TICKET_ISSUED, msgspec.json.encode(payload))
+
+
 class InboxStore:
     """Raises `Unavailable`."""
 
@@ -135,10 +161,10 @@ class InboxStore:
             rows = await self._q.inbox_since(connection, tx=edge, user_ids=list(user_ids))
         return rows[0]["edge"], [_owned(row) for row in rows if row["id"] is not None]
 
-    async def still_unseen(self, names: Collection[Name]) -> set[Name]:
-        """Which of these nobody has acknowledged yet, here or elsewhere."""
+    async def seen_among(self, names: Collection[Name]) -> set[Name]:
+        """Which of these somebody has acknowledged, here or elsewhere."""
         async with self._database.connection() as connection:
-            return {_name(row) for row in await self._q.still_unseen(connection, **_columns(names))}
+            return {_name(row) for row in await self._q.seen_among(connection, **_columns(names))}
 
     async def mark_seen(self, names: Collection[Name]) -> set[Name]:
         """Which of these exist: they are seen now. The first moment stays, so a repeat changes nothing."""

@@ -47,8 +47,8 @@ def announcement(topic: str, ticket: Ticket, cause: Record) -> Message:
         number=ticket.number,
         sequence=ticket.sequence,
         status=TicketStatus.CONFIRMED if ticket.expires_at is None else TicketStatus.PENDING,
-        timestamp=_millis(ticket.issued_at),
-        expires_at=None if ticket.expires_at is None else _millis(ticket.expires_at),
+        timestamp=epoch_ms(ticket.issued_at),
+        expires_at=None if ticket.expires_at is None else epoch_ms(ticket.expires_at),
     )
     headers: Headers = [*cloud_event_headers(fact.message_id, "ticket-issued"), *_trace(cause)]
     return Message(topic, ticket.user_id, _encoder.encode(fact), headers)
@@ -60,6 +60,6 @@ def _trace(cause: Record) -> Headers:
     return [(name, value) for name, value in found.items() if len(value) <= TRACE_MAX_BYTES]
 
 
-def _millis(moment: datetime) -> int:
-    """The same as SQL's `epoch_millis`; a float's product is sometimes one less."""
+def epoch_ms(moment: datetime) -> int:
+    """The same as SQL's `epochepoch_ms`; a float's product is sometimes one less."""
     return (moment - EPOCH) // timedelta(milliseconds=1)

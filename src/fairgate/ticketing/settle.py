@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 
 from fairgate.config import Config
+from fairgate.domain.ticket import Ticket
 from fairgate.errors import Unavailable
 from fairgate.failpoints import failpoint
 from fairgate.lifecycle import Service
 from fairgate.stores.database import Database
 from fairgate.stores.leases import Slot
-from fairgate.stores.tickets import DataRefused, Order, Outcome, TicketStore
+from fairgate.stores.tickets import DataRefused, Issued, Order, Outcome, TicketStore
 from fairgate.streams.consumer import ConsumerBroken, GroupConsumer
 from fairgate.streams.dead_letters import reader
 from fairgate.streams.records import Batch, Record
@@ -44,16 +45,25 @@ class Settle(Service):
     """One member of the group. Signals, each per record and after the commit: `issued`, `announced_again`, `repeated`,
     `dead`, and `parked` each time that an admission is asked for in vain; `rewound` per start from what is committed.
 
-    `leaves`: give the partitions back at the stop, instead of keeping them for the next process of this slot.
+    `leaves`: give the partitions back at the stop, instead of keeping them for the next process of this slot. `issued`
+    is told of new tickets as soon as SQL has them, and must return at once.
     """
 
     name = "ticketing"
     idle_s = 0.0
 
-    def __init__(self, config: Config, database: Database, slot: Slot, *, leaves: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        slot: Slot,
+        *,
+        leaves: bool = False,
+        issued: Callable[[Sequence[Ticket]], None] = lambda tickets: None,
+    ) -> None:
         super().__init__()
         names = Names(config.topic_prefix)
-        self._config, self._slot, self._leaves = config, slot, leaves
+        self._config, self._slot, self._leaves, self._issued = config, slot, leaves, issued
         self._source, self._target = names.ticket_issue, names.ticket_issued
         self._conclude = Conclude(self._target, reader(config, GROUP))
         self._store = TicketStore(database)
@@ -75,7 +85,9 @@ class Settle(Service):
             records = self._progress.parked.due() + (batch.records if batch else [])
             if records:
                 failpoint("ticketing.taken")
-            round_ = self._concluded(batch, records, await self._judge(records))
+            judgements = await self._judge(records)
+            self._issued([judgement.ticket for judgement in judgements if isinstance(judgement, Issued)])
+            round_ = self._concluded(batch, records, judgements)
             if records:
                 failpoint("ticketing.settled")
             await self._room(publishing)

@@ -53,11 +53,11 @@ left join notifications n
    and n.seen_at is null and n.user_id = any(:user_ids::text[])
 order by n.tx, n.seq;
 
--- name: still_unseen
+-- name: seen_among
 select n.user_id, n.id
 from notifications n
 join unnest(:user_ids::text[], :ids::text[]) as asked (user_id, id) using (user_id, id)
-where n.seen_at is null;
+where n.seen_at is not null;
 
 -- name: mark_seen
 -- Those of these that exist; the first moment stays.
@@ -76,7 +76,7 @@ select user_id, id from there;
 -- name: issued_tickets
 -- Of these ticket ids: what SQL says of the ticket, and the language of its owner.
 select t.ticket_id::text as ticket_id, t.user_id, t.event_id, t.number, t.sequence, t.status,
-       (extract(epoch from t.issued_at) * 1000)::bigint as issued_ms, coalesce(u.locale, 'en') as locale
+       epoch_millis(t.issued_at) as issued_ms, coalesce(u.locale, 'en') as locale
 from tickets t
 left join users u using (user_id)
 where t.ticket_id = any(:ticket_ids::uuid[]);

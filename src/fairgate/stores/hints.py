@@ -1,0 +1,53 @@
+"""Hints to the live processes: notifications for who is connected there. At most once; the inbox is the delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from fairgate.stores.inbox import Note
+from fairgate.stores.presence import Presence
+
+# Far below the output buffer limit at which Valkey cuts a pub/sub client off.
+HINT_MAX_BYTES = 262_144
+
+
+async def give(presence: Presence, where: Mapping[str, Sequence[str]], notes: Sequence[Note]) -> None:
+    """One message per process, however many users it is for; `where` is presence's answer. Raises `Unavailable`."""
+    messages = [(process, hint) for process, users in where.items() for hint in encoded_hints(_of(notes, users))]
+    if messages:
+        await presence.tell(messages)
+
+
+class Hint(msgspec.Struct, frozen=True, array_like=True):
+    """One notification on its way to a live process."""
+
+    user_id: str
+    id: str
+    kind: str
+    payload: msgspec.Raw
+
+
+def encoded_hints(notes: Sequence[Note]) -> list[bytes]:
+    """As few messages as the size bound allows."""
+    messages: list[bytes] = []
+    some: list[Hint] = []
+    size = 0
+    for note in notes:
+        if some and size + len(note.payload) > HINT_MAX_BYTES:
+            messages.append(msgspec.json.encode(some))
+            some, size = [], 0
+        some.append(Hint(note.user_id, note.id, note.kind, msgspec.Raw(note.payload)))
+        size += len(note.payload) + len(note.user_id) + len(note.id) + 100
+    return [*messages, msgspec.json.encode(some)] if some else messages
+
+
+def decoded_hints(message: str) -> list[Hint]:
+    """Raises `msgspec.MsgspecError`."""
+    return msgspec.json.decode(message, type=list[Hint])
+
+
+def _of(notes: Sequence[Note], users: Sequence[str]) -> list[Note]:
+    here = frozenset(users)
+    return [note for note in notes if note.user_id in here]

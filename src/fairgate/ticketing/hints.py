@@ -1,0 +1,80 @@
+"""Who is connected hears of a ticket as soon as SQL has it; its inbox row follows by way of Kafka.
+
+A hint is never waited for and never repeated. Whoever misses it gets the same notification, under the same id, when the
+row is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from fairgate.domain.ticket import Ticket
+from fairgate.domain.words import DEFAULT_LOCALE
+from fairgate.errors import Unavailable
+from fairgate.stores.hints import give
+from fairgate.stores.inbox import InboxStore, IssuedTicket, Note, note_of_ticket
+from fairgate.stores.presence import Presence
+from fairgate.ticketing.orders import epoch_ms
+
+log = structlog.get_logger("fairgate.ticketing")
+
+# More than this, and the rows are as soon there as their hints.
+WAITING_MAX = 2_000
+# While a server is away nobody is asked for each batch.
+REST_S = 1.0
+
+
+class Hints:
+    """For one process of ticketing."""
+
+    def __init__(self, presence: Presence, inbox: InboxStore) -> None:
+        self._presence, self._inbox = presence, inbox
+        self._waiting: list[Ticket] = []
+        self._task: asyncio.Task[None] | None = None
+        self._rests_until = 0.0
+
+    def issued(self, tickets: Sequence[Ticket]) -> None:
+        """SQL has these. Returns at once."""
+        if time.monotonic() < self._rests_until or len(self._waiting) + len(tickets) > WAITING_MAX:
+            return
+        self._waiting += tickets
+        if self._waiting and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        """What comes while some are told is told together."""
+        while tickets := self._waiting:
+            self._waiting = []
+            try:
+                await self._tell(tickets)
+            except Unavailable as error:
+                self._rests_until, self._waiting = time.monotonic() + REST_S, []
+                log.debug("no hints for a moment", error=str(error))
+
+    async def _tell(self, tickets: Sequence[Ticket]) -> None:
+        where = await self._presence.where(sorted({ticket.user_id for ticket in tickets}))
+        here = {user for users in where.values() for user in users}
+        if here:
+            locales = await self._inbox.locales(here)
+            notes = [_note(t, locales.get(t.user_id, DEFAULT_LOCALE)) for t in tickets if t.user_id in here]
+            await give(self._presence, where, notes)
+
+
+def _note(ticket: Ticket, locale: str) -> Note:
+    """The very words of the inbox."""
+    return note_of_ticket(
+        IssuedTicket(
+            ticket_id=ticket.ticket_id,
+            user_id=ticket.user_id,
+            event_id=ticket.event_id,
+            number=ticket.number,
+            sequence=ticket.sequence,
+            status=ticket.status.value,
+            issued_ms=epoch_ms(ticket.issued_at),
+            locale=locale,
+        )
+    )
