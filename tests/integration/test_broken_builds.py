@@ -26,6 +26,7 @@ from fairgate.stores.outbox import OutboxRow, OutboxStore
 from fairgate.stores.tickets import SettledBefore, TicketStore
 from fairgate.streams import consumer, transaction
 from fairgate.ticketing import settle
+from fairgate.ticketing.publishing import Publishing
 from tests.conftest import Servers
 from tests.support.broken import DIED
 from tests.support.house import PATIENCE_S, House, crowd, house, until
@@ -284,7 +285,7 @@ async def test_8_one_shared_transactional_id_is_found(site: House, monkeypatch: 
         replica.init_transactions(30.0)
         return True
 
-    monkeypatch.setattr(settle, "_all_ours", another_begins)
+    monkeypatch.setattr(Publishing, "_all_ours", another_begins)
     await site.start(*ROLES)
     async with crowd(site, capacity=None) as fans:
         await fans.come(FANS)
