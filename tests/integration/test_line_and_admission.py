@@ -162,18 +162,17 @@ async def test_closing_a_line_tells_who_waits(crowd: Fans, keeper: Gatekeeper, e
     assert (await crowd.position(event_id, "a")).status is Status.CLOSED
 
 
-async def keep_leave(crowd: Fans, event_id: str, user_id: str, sequence: int | None) -> None:
-    """As `Queue.leave` does where Kafka does not take it; here it was never answered, and the user still waits."""
-    async with crowd.database.connection() as connection:
-        await crowd.database.queries.keep_leave(connection, event_id=event_id, user_id=user_id, sequence=sequence)
+async def waits_after_an_unanswered_leave(crowd: Fans, event_id: str, user_id: str) -> None:
+    """`Queue.leave` has kept it where Kafka does not take it, and died: the user still waits, in a paused line."""
+    await crowd.create(event_id, state=LineState.PAUSED)
+    place = await crowd.join(event_id, user_id)
+    await crowd.queue._keep_leave(event_id, user_id, place.sequence or 0)
 
 
 async def test_a_leave_that_was_not_answered_keeps_nobody_from_a_ticket(
     crowd: Fans, keeper: Gatekeeper, event_id: str
 ) -> None:
-    await crowd.create(event_id, state=LineState.PAUSED)
-    place = await crowd.join(event_id, "a")
-    await keep_leave(crowd, event_id, "a", place.sequence)
+    await waits_after_an_unanswered_leave(crowd, event_id, "a")
     async with keeper.admission.signals["admitted"].expect(1):
         await crowd.lines.open(event_id)
     assert [row["user_id"] for row in await admissions(crowd, event_id)] == ["a"]
@@ -182,9 +181,7 @@ async def test_a_leave_that_was_not_answered_keeps_nobody_from_a_ticket(
 async def test_who_waits_after_a_leave_that_was_not_answered_is_told_of_the_end(
     crowd: Fans, keeper: Gatekeeper, event_id: str
 ) -> None:
-    await crowd.create(event_id, state=LineState.PAUSED)
-    place = await crowd.join(event_id, "a")
-    await keep_leave(crowd, event_id, "a", place.sequence)
+    await waits_after_an_unanswered_leave(crowd, event_id, "a")
     async with keeper.admission.signals["departed"].expect(1):
         await crowd.lines.close(event_id)
     async with crowd.database.connection() as connection:

@@ -147,8 +147,8 @@ def _one(scenario: Scenario, options: Options, sites: Sites, runner: asyncio.Run
 
 @contextmanager
 def _without_full_collections() -> Iterator[None]:
-    """A crowd leaves millions of objects, and all fans and proxies stand still for seconds when Python looks through
-    them: that waits until the scenario is over. What is young is collected as ever.
+    """A crowd leaves millions of objects, and all fans stand still for seconds when Python looks through them: that
+    waits until the scenario is over. What is young is collected as ever.
     """
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], NEVER)

@@ -113,8 +113,7 @@ class Queue:
         return place if known is None else Place(known.status, known.sequence, None, place.size, known.ticket_id)
 
     async def _leave(self, event_id: str, user_id: str) -> Place:
-        line = self._lines.get(event_id)
-        answered = await self._current(line, lambda known: self._store.leave(known, user_id))
+        answered = await self._give_up(event_id, user_id)
         failpoint("queue.left")
         place = _one(answered)
         if self._journaled is None:
@@ -125,8 +124,11 @@ class Queue:
             if place.status is Status.LEFT:
                 await self._keep_leave(event_id, user_id, place.sequence or 0)
                 # A server that was restored meanwhile did not know of it yet, and has the user back in the line.
-                return _one(await self._current(line, lambda known: self._store.leave(known, user_id)))
+                return _one(await self._give_up(event_id, user_id))
         return place
+
+    async def _give_up(self, event_id: str, user_id: str) -> Answered:
+        return await self._current(self._lines.get(event_id), lambda line: self._store.leave(line, user_id))
 
     async def _keep_leave(self, event_id: str, user_id: str, sequence: int) -> None:
         async with self._database.connection() as connection:

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import structlog
-
 from fairgate.config import Config
 from fairgate.domain.ticket import Ticket
 from fairgate.errors import Unavailable
@@ -27,8 +25,6 @@ from fairgate.ticketing.conclude import Conclude, Judgement, Refused
 from fairgate.ticketing.orders import order_of
 from fairgate.ticketing.progress import Progress
 from fairgate.ticketing.publishing import Publishing, Round
-
-log = structlog.get_logger("fairgate.ticketing")
 
 GROUP = "ticket-processor-group"
 TRANSACTIONAL_ID = "ticket-processor"
