@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -23,6 +24,9 @@ from fairgate.wiring import ROLES
 
 log = structlog.get_logger("fairgate.run")
 
+# Objects that may come before the young ones are looked through.
+YOUNG_MAX = 20_000
+
 # How often a process looks whether its slot is still its own.
 SLOT_CHECK_S = 1.0
 
@@ -34,6 +38,15 @@ def run_role(role: str, config: Config) -> None:
     lost_its_slot = uvloop.run(_run(role, config))
     if lost_its_slot:
         sys.exit(1)
+
+
+def _settle_memory() -> None:
+    """What is there by now stays: no collection looks at it again. A batch of ten thousand records makes a hundred
+    thousand objects that are gone a moment later: looking for garbage among them all the time took a third of the work.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_MAX, *gc.get_threshold()[1:])
 
 
 async def _run(role: str, config: Config) -> bool:
@@ -53,6 +66,7 @@ async def _run(role: str, config: Config) -> bool:
         for service in reversed(services):
             started.insert(0, service)
             await service.start()
+        _settle_memory()
         log.info("started", role=role, ops_port=ops.port)
         return await _until_the_end(ending, services)
     finally:

@@ -18,7 +18,7 @@ from fairgate.stores.inbox import InboxStore, note_of_ticket
 from fairgate.stores.presence import Presence
 from fairgate.stores.tickets import Order, Outcome
 from fairgate.stores.valkey import client
-from fairgate.streams.transaction import TransactionFailed, Transactions
+from fairgate.streams.transaction import TransactionFailed, Transactions, Unanswered
 from fairgate.ticketing.hints import Hints
 from fairgate.ticketing.settle import GROUP, Settle
 from tests.conftest import Servers
@@ -39,6 +39,14 @@ async def broker(servers: Servers, topic_prefix: str) -> Broker:
     broker = Broker(servers.config, topic_prefix)
     await broker.prepare()
     return broker
+
+
+async def until_there_are(books: Books, event_id: str, tickets: int) -> None:
+    for _ in range(int(WITHIN_S / 0.05)):
+        if len(await books.tickets(event_id)) >= tickets:
+            break
+        await asyncio.sleep(0.05)
+    assert len(await books.tickets(event_id)) == tickets
 
 
 async def until(signal: Signal, count: int, within_s: float = WITHIN_S) -> None:
@@ -206,6 +214,79 @@ async def test_a_failed_transaction_announces_the_same_tickets_again(
         f"issued:{row['ticket_id']}" for row in tickets
     )
     assert len(tickets) == 30
+
+
+async def test_while_kafka_does_not_answer_tickets_are_made_and_then_all_is_announced_once(
+    servers: Servers, books: Books, broker: Broker, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that nobody answers is in doubt. Nothing is read again for it, and settling goes on."""
+    await books.event(event_id)
+    issues = await books.admit(event_id, [f"u{i}" for i in range(60)])
+    publish, answers = Transactions.publish, asyncio.Event()
+
+    async def unanswered(self: Transactions, messages: Sequence[Any], *rest: Any) -> None:
+        if not answers.is_set():
+            raise Unanswered("nobody there")
+        await publish(self, messages, *rest)
+
+    monkeypatch.setattr(Transactions, "publish", unanswered)
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        await broker.order(issues[:30])
+        await until_there_are(books, event_id, 30)
+        await broker.order(issues[30:])
+        await until_there_are(books, event_id, 60)
+        assert stage.failing is not None and await broker.read(broker.names.ticket_issued) == []
+        answers.set()
+        await until(stage.signals["issued"], 60)
+        assert stage.signals["rewound"].count == 0
+    tickets = await books.tickets(event_id)
+    assert sorted(ids(await broker.read(broker.names.ticket_issued))) == sorted(
+        f"issued:{row['ticket_id']}" for row in tickets
+    )
+
+
+async def test_a_transaction_that_came_through_unanswered_is_not_sent_again(
+    servers: Servers, books: Books, broker: Broker, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await books.event(event_id)
+    issues = await books.admit(event_id, [f"u{i}" for i in range(30)])
+    publish, lost = Transactions.publish, [Unanswered("the answer was lost")]
+
+    async def unanswered(self: Transactions, messages: Sequence[Any], *rest: Any) -> None:
+        await publish(self, messages, *rest)
+        if messages and lost:
+            raise lost.pop()
+
+    monkeypatch.setattr(Transactions, "publish", unanswered)
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        await broker.order(issues)
+        await until(stage.signals["issued"], 30)
+    assert not lost
+    assert len(await broker.read(broker.names.ticket_issued)) == 30
+
+
+async def test_partitions_that_went_in_the_meantime_are_left_to_who_has_them(
+    servers: Servers, books: Books, broker: Broker, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a transaction is in doubt nobody holds up a revocation; what was gathered is dropped then."""
+    await books.event(event_id)
+    issues = await books.admit(event_id, [f"u{i}" for i in range(30)])
+    publish, silent = Transactions.publish, asyncio.Event()
+
+    async def unanswered(self: Transactions, messages: Sequence[Any], *rest: Any) -> None:
+        if messages and not silent.is_set():
+            raise Unanswered("nobody there")
+        await publish(self, messages, *rest)
+
+    monkeypatch.setattr(Transactions, "publish", unanswered)
+    async with ticketing(broker, servers.postgres_dsn) as stage:
+        await broker.order(issues)
+        await until_there_are(books, event_id, 30)
+        assert stage._consumer is not None
+        await stage._consumer.rewind()  # as a revocation does: every claim ends
+        silent.set()
+        await until(stage.signals["announced_again"], 30)
+    assert len(await broker.read(broker.names.ticket_issued)) == 30
 
 
 async def test_a_crash_between_sql_and_kafka_makes_no_second_ticket(

@@ -10,13 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from fairgate.bench import cpu, proof
 from fairgate.bench import run as bench_run
 from fairgate.bench.driver import whole
 from fairgate.bench.load import Driver
-from fairgate.bench.rows import Figure, rows, table
-from fairgate.bench.samples import latencies, spread
+from fairgate.bench.measured import Curve, Figure, of_requests
+from fairgate.bench.peer import numbered
+from fairgate.bench.remote import address_of
+from fairgate.bench.report import Report, markdown, page, write
+from fairgate.bench.rows import rows, table
+from fairgate.bench.samples import Sample, latencies, spread
 from fairgate.bench.target import Address, get
 from fairgate.bench.thresholds import THRESHOLDS, Threshold, judge
+from fairgate.bench.works import WORKS
+from fairgate.checker.books import Admission, Book, InboxRow, Stock, Ticket
+from fairgate.errors import ConfigError
+from fairgate.reports.machine import Machine
 
 
 def test_percentiles_are_values_that_occurred() -> None:
@@ -130,3 +139,123 @@ def test_the_thresholds_name_rows_that_the_works_make() -> None:
     for name in names:
         stem = name.split(",")[0]
         assert f'"{stem}' in source, name
+
+
+# ---- the report
+
+
+def report(*figures: Figure, curves: list[Curve] | None = None) -> Report:
+    where = Machine(
+        began="2026-11-26 12:00 UTC",
+        cores=2,
+        memory_gib=24.0,
+        system="Linux",
+        versions={"Python": "3.11"},
+        commit="abc",
+    )
+    return Report(
+        machine=where, command="fairgate bench", setting=["3 brokers"], figures=list(figures), curves=curves or []
+    )
+
+
+def test_the_report_says_every_figure_and_every_threshold(tmp_path: Path) -> None:
+    found = report(*measured("untold", 3.0), *measured("joins, 64 connections", 90.0, 100.0))
+    assert not found.kept
+    for text in (markdown(found), page(found)):
+        assert "untold" in text and "joins, 64 connections" in text
+        assert "✗ untold: 3.00 (≤ 0)" in text and "✗ joins, 64 connections: 0.90" in text
+    assert {file.name for file in write(found, tmp_path)} == {"bench.html", "bench.md", "bench.json"}
+
+
+def test_the_page_draws_every_curve_and_needs_no_network() -> None:
+    sample = Sample(ok=3, refused=0, failed=0, seconds=1.0, latencies=latencies(array("d", [0.001, 0.002, 0.2])))
+    of_sample = of_requests("join", "joins <64>", "fairgate", sample)
+    drain = Curve(work="join", title="drain", side="peer", x="s", y="/s", points=[(0.0, 0.0), (1.0, 5.0)])
+    html = page(report(*of_sample.figures, curves=[*of_sample.curves, drain]))
+    assert html.count("<path") == 2 and "joins &lt;64&gt;: percentiles" in html
+    assert "http" not in html.split("<body>")[1].replace("http 200", "") and "<script" not in html
+
+
+def test_the_slowest_of_all_has_no_percentile() -> None:
+    """The last of n is slower than all others: one in infinitely many, as far as anybody knows."""
+    sample = Sample(ok=4, refused=0, failed=0, seconds=1.0, latencies=latencies(array("d", [0.001, 0.002, 0.003, 0.9])))
+    [curve] = of_requests("join", "joins", "fairgate", sample).curves
+    assert [round(x, 2) for x, _ in curve.points] == [1.33, 2.0, 4.0]
+    assert max(y for _, y in curve.points) < 4.0
+
+
+# ---- what a drain must have done
+
+
+USERS = ["a", "b"]
+STOCK = Stock(
+    capacity=None, reserved=2, next_number=3, issued=2, confirmed=2, cancelled=0, expired=0, rate=1.0, burst=1,
+    state="open", generation=1,
+)  # fmt: skip
+
+
+def book(**parts: object) -> Book:
+    whole = {
+        "event_id": "e",
+        "stock": STOCK,
+        "admissions": [admission(user, n, n) for n, user in enumerate(USERS, 1)],
+        "departures": [],
+        "tickets": [Ticket(f"t{n}", user, n, n, "confirmed", 0.0) for n, user in enumerate(USERS, 1)],
+        "inbox": [InboxRow(user, f"i{n}", "ticket:issued", f"t{n}", False, 0.0) for n, user in enumerate(USERS, 1)],
+        "log": [],
+    }
+    return Book(**{**whole, **parts})  # type: ignore[arg-type]
+
+
+def admission(user: str, sequence: int, number: int) -> Admission:
+    return Admission(user, sequence, number, "line", 0.0)
+
+
+def test_a_drain_in_which_everybody_has_one_ticket_is_right() -> None:
+    assert [str(finding) for finding in proof.judged(book(), ["a", "b"])] == []
+
+
+@pytest.mark.parametrize(
+    "joined, parts, says",
+    [
+        (["a", "b", "c"], {}, "joined, and has no ticket"),
+        (["a"], {}, "has a ticket, and never joined"),
+        (["a", "b"], {"inbox": []}, "has a ticket, and was not told"),
+        (["a", "b"], {"tickets": [*book().tickets, Ticket("t3", "b", 2, 3, "confirmed", 0.0)]}, "2 live tickets"),
+        (["a", "b"], {"admissions": [admission("a", 2, 1), admission("b", 1, 2)]}, "after place"),
+    ],
+)
+def test_a_drain_that_went_wrong_is_found_out(joined: list[str], parts: dict[str, object], says: str) -> None:
+    assert any(says in str(finding) for finding in proof.judged(book(**parts), joined))
+
+
+# ---- what else it needs
+
+
+def test_processes_of_a_kind_are_added_up() -> None:
+    assert cpu.by_kind({"ticketing-0": 1.0, "ticketing-1": 2.0, "kafka-1": 1.0, "valkey": 4.0}) == {
+        "ticketing": 3.0,
+        "kafka": 1.0,
+        "valkey": 4.0,
+    }
+
+
+@pytest.mark.parametrize("url", ["https://shop.example", "shop.example:80", "http://"])
+def test_only_a_plain_address_can_be_driven(url: str) -> None:
+    with pytest.raises(ConfigError, match="is no address"):
+        address_of(url)
+
+
+def test_an_address_without_a_port_is_that_of_http() -> None:
+    assert address_of("http://127.0.0.1") == Address("127.0.0.1", 80)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379", "redis://127.0.0.1:6379/7"])
+def test_the_peer_has_a_valkey_database_of_its_own(url: str) -> None:
+    """Beside a number that was there before, one client would take the first and the other the second."""
+    assert numbered(url, 1) == "redis://127.0.0.1:6379/1"
+
+
+def test_what_needs_servers_of_its_own_cannot_be_asked_from_outside() -> None:
+    assert {name for name, work in WORKS.items() if work.anywhere} == {"join", "position", "latency"}
+    assert all(work.ours for work in WORKS.values() if work.fresh)

@@ -11,7 +11,7 @@ import pytest
 
 from fairgate.chaos import report as reports
 from fairgate.chaos.page import page
-from fairgate.chaos.plot import Frame, Series, nice, plot
+from fairgate.chaos.plot import Frame, Series, plot
 from fairgate.chaos.results import Environment, Report, Result
 from fairgate.chaos.samples import Sample
 from fairgate.chaos.timeline import Bound, Note, Window
@@ -19,6 +19,7 @@ from fairgate.checker.books import Books
 from fairgate.checker.facts import facts
 from fairgate.checker.run import Run
 from fairgate.checker.verdict import Line, Verdict
+from fairgate.reports.scale import nice
 
 VOID = {"meta", "line", "path", "rect"}
 

@@ -19,12 +19,14 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 from redis.asyncio import Redis
 
+from fairgate.bench import cpu
 from fairgate.bench.cores import pin, unpin
 from fairgate.bench.rows import THEIRS
+from fairgate.bench.sides import pids_of_servers
 from fairgate.bench.target import Address, PlainTarget, Target
-from fairgate.config import Config
 from fairgate.errors import ConfigError
 from fairgate.local.ports import LOOPBACK
+from fairgate.local.supervisor import Stack
 
 DATABASE = "peer"
 VALKEY_NUMBER = 1
@@ -63,16 +65,17 @@ def build(sources: Path, directory: Path) -> None:
 
 
 class PeerSide:
-    """The peer's four processes."""
+    """The peer's four processes, on a stack's servers."""
 
     name = THEIRS
 
-    def __init__(self, config: Config, directory: Path, port: int) -> None:
+    def __init__(self, stack: Stack, directory: Path, port: int) -> None:
+        config = stack.config
         assert config.postgres_dsn is not None and config.valkey_url is not None
-        self._directory = directory
+        self._stack, self._directory = stack, directory
         self._admin_dsn = config.postgres_dsn.get_secret_value()
         self._dsn = in_database(self._admin_dsn, DATABASE)
-        self._valkey_url = f"{config.valkey_url.rstrip('/')}/{VALKEY_NUMBER}"
+        self._valkey_url = numbered(config.valkey_url, VALKEY_NUMBER)
         self._environment = {
             **os.environ,
             "PEER_MODE": "tuned",
@@ -85,9 +88,10 @@ class PeerSide:
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._sql: Any = None
+        self._tickets = 0
         self._valkey: Any = Redis.from_url(self._valkey_url)
         address = Address(LOOPBACK, port)
-        self.target: Target = PlainTarget(self.name, address)
+        self.target: Target = PlainTarget(self.name, address, address)
 
     async def on(self, roles: Sequence[str] | None = None) -> None:
         await self._create_database()
@@ -108,10 +112,11 @@ class PeerSide:
                 child.kill()
                 await asyncio.to_thread(child.wait)
 
-    async def open_line(self, event_id: str, *, paused: bool) -> None:
+    async def open_line(self, event_id: str, *, paused: bool) -> str:
         """It opens a line at its first join; one switch pauses all."""
         await self._valkey.set("admission:paused", "1" if paused else "0")
         await asyncio.sleep(0.1)  # it looks every 50 ms
+        return event_id
 
     async def admit(self, event_id: str) -> None:
         await self._valkey.set("admission:paused", "0")
@@ -119,14 +124,19 @@ class PeerSide:
     async def tickets(self, event_id: str) -> int:
         if self._sql is None or self._sql.is_closed():
             self._sql = await asyncpg.connect(self._dsn)
-        return int(await self._sql.fetchval("select count(*) from tickets where event_id = $1", event_id))
+        found = await self._sql.fetchval("select count(*) from tickets where event_id = $1", event_id)
+        self._tickets = int(found)
+        return self._tickets
 
     async def told(self, event_id: str) -> int:
-        """It keeps no inbox: a ticket is all that can be counted."""
-        return await self.tickets(event_id)
+        """It keeps no inbox: a ticket is all that can be counted, and that was just done."""
+        return self._tickets
 
     def pids(self) -> dict[str, int]:
         return {name: child.pid for name, child in self._children.items()}
+
+    def usage(self) -> dict[str, cpu.Usage]:
+        return cpu.usage(pids_of_servers(self._stack) | self.pids())
 
     def pin_api(self, core: int | None) -> bool:
         pid = self.pids()["api"]
@@ -174,3 +184,8 @@ class PeerSide:
 def in_database(dsn: str, database: str) -> str:
     """The same server, another database. Pure."""
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
+
+
+def numbered(url: str, number: int) -> str:
+    """The same Valkey, another of its databases, whichever was named before. Pure."""
+    return in_database(url, str(number))

@@ -6,19 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from fairgate.bench.measured import Figure
 from fairgate.bench.samples import Spread, spread
 
 OURS, THEIRS = "fairgate", "peer"
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """One value of one side in one round."""
-
-    work: str
-    name: str
-    unit: str
-    side: str
-    value: float
 
 
 class Row(msgspec.Struct, frozen=True):

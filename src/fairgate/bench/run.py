@@ -1,54 +1,80 @@
-"""One run of the bench: the servers, the sides in turn (A B A B …), and the figures of each round."""
+"""One run of the bench: the servers, the sides in turn (A B A B …), and what each round measured."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-
-import msgspec
 
 from fairgate.bench.cores import can_pin
 from fairgate.bench.load import Driver
+from fairgate.bench.measured import Measured
+from fairgate.bench.options import Options
 from fairgate.bench.peer import PeerSide, build
-from fairgate.bench.rows import Figure, Row, rows
-from fairgate.bench.samples import Latencies, Sample
-from fairgate.bench.sides import API_CORE, DRIVER_CORE, FairgateSide, Side
-from fairgate.bench.works.drain import drain
-from fairgate.bench.works.latency import latency
-from fairgate.bench.works.requests import FANS_PER_S, joins, positions
+from fairgate.bench.remote import RemoteSide
+from fairgate.bench.report import Report
+from fairgate.bench.sides import DRIVER_CORE, FairgateSide, Side
+from fairgate.bench.works import WORKS
 from fairgate.config import Config
+from fairgate.errors import ConfigError
 from fairgate.local.ports import free_base
 from fairgate.local.supervisor import ALL_ROLES, Stack
+from fairgate.reports.machine import machine, now, versions_of
 
 # Behind every port of the stack.
 PEER_PORT = 95
 # One address makes all the guests here; in the world each fan has their own.
 GUESTS_PER_MINUTE = 1_000_000_000
 
-REQUEST_ROLES = ("api", "admission")
 
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`peer`: the folder of the other side's sources, None for Fairgate alone."""
-
-    works: Sequence[str]
-    rounds: int
-    brokers: int
-    seconds: float
-    waiting: int
-    listeners: int
-    rate: float
-    peer: Path | None = None
-
-
-Tell = Callable[[str], None]
-Work = Callable[[Side, Driver, Options], Awaitable[list[Figure]]]
-
-
-async def run(options: Options, tell: Tell) -> list[Row]:
+async def run(options: Options, command: str) -> Report:
     """Raises `ConfigError` where something cannot start, `Unavailable` where a side stops answering."""
+    began, versions, found = now(), dict[str, str](), Measured()
+    if options.against is not None:
+        found = await _remote(options)
+    else:
+        shared = [work for work in options.works if not WORKS[work].fresh]
+        if shared:
+            async with _stack(options, versions) as (stack, directory):
+                found += await _rounds(options, shared, await _sides(options, stack, directory))
+        for work in (work for work in options.works if WORKS[work].fresh):
+            found += await _fresh(options, work, versions)
+    return Report(
+        machine=machine(began, versions),
+        command=command,
+        setting=_setting(options),
+        figures=found.figures,
+        curves=found.curves,
+    )
+
+
+async def _remote(options: Options) -> Measured:
+    assert options.against is not None
+    wrong = [work for work in options.works if not WORKS[work].anywhere]
+    if wrong:
+        raise ConfigError(f"{', '.join(wrong)}: only where the bench starts the servers itself")
+    return await _rounds(options, options.works, [await RemoteSide.find(options.against)])
+
+
+async def _fresh(options: Options, work: str, versions: dict[str, str]) -> Measured:
+    """Each round on servers that hold nothing yet, since what such a work fills stays there."""
+    found = Measured()
+    for number in range(1, options.rounds + 1):
+        async with _stack(options, versions) as (stack, _):
+            side = FairgateSide(stack)
+            await side.off()
+            try:
+                found += await _one(options, number, work, side)
+            finally:
+                await side.close()
+    return found
+
+
+@asynccontextmanager
+async def _stack(options: Options, versions: dict[str, str]) -> AsyncIterator[tuple[Stack, Path]]:
+    """Servers and roles of our own, and a folder that goes with them."""
     with tempfile.TemporaryDirectory(prefix="fairgate-bench-") as directory:
         config = Config(
             data_dir=Path(directory) / "data",
@@ -58,12 +84,10 @@ async def run(options: Options, tell: Tell) -> list[Row]:
         )
         stack = Stack(config, roles=ALL_ROLES)
         await asyncio.to_thread(stack.start)
-        sides = await _sides(options, stack, Path(directory) / "peer")
+        versions.update(versions_of(stack))
         try:
-            return rows(await _rounds(options, sides, tell))
+            yield stack, Path(directory)
         finally:
-            for side in sides:
-                await side.close()
             await asyncio.to_thread(stack.stop)
 
 
@@ -73,85 +97,36 @@ async def _sides(options: Options, stack: Stack, directory: Path) -> list[Side]:
     await fairgate.off()
     if options.peer is None:
         return [fairgate]
-    await asyncio.to_thread(build, options.peer, directory)
-    return [fairgate, PeerSide(stack.config, directory, stack.config.port_base + PEER_PORT)]
+    await asyncio.to_thread(build, options.peer, directory / "peer")
+    return [fairgate, PeerSide(stack, directory / "peer", stack.config.port_base + PEER_PORT)]
 
 
-async def _rounds(options: Options, sides: Sequence[Side], tell: Tell) -> list[Figure]:
-    driver = Driver(DRIVER_CORE if can_pin() else None)
-    figures: list[Figure] = []
-    for number in range(1, options.rounds + 1):
-        for work in options.works:
-            for side in sides:
-                measured = await WORKS[work](side, driver, options)
-                await side.off()
-                figures += measured
-                tell(
-                    f"round {number}: {side.name:<9}"
-                    + "   ".join(f"{f.name} {f.value:,.1f} {f.unit}" for f in measured)
-                )
-    return figures
+async def _rounds(options: Options, works: Sequence[str], sides: Sequence[Side]) -> Measured:
+    found = Measured()
+    try:
+        for number in range(1, options.rounds + 1):
+            for work in works:
+                for side in sides[:1] if WORKS[work].ours else sides:
+                    found += await _one(options, number, work, side)
+    finally:
+        for side in sides:
+            await side.close()
+    return found
 
 
-# ---- the works
+async def _one(options: Options, number: int, work: str, side: Side) -> Measured:
+    found = await WORKS[work].measure(side, Driver(DRIVER_CORE if can_pin() else None), options)
+    await side.off()
+    said = "   ".join(f"{figure.name} {figure.value:,.4g} {figure.unit}".rstrip() for figure in found.figures)
+    options.tell(f"round {number}: {side.name:<9}{said}")
+    return found
 
 
-async def _join(side: Side, driver: Driver, options: Options) -> list[Figure]:
-    await side.on(REQUEST_ROLES)
-    side.pin_api(API_CORE)
-    users, made = await driver.fans(side.target, int(FANS_PER_S * options.seconds))
-    figures = [] if made is None else [Figure("session", "guest sessions", "/s", side.name, made.per_s)]
-    for connections in (64, 512):
-        sample = await joins(side, driver, connections=connections, seconds=options.seconds, users=users)
-        figures += _of_requests("join", f"joins, {connections} connections", side, sample)
-    return figures
-
-
-async def _position(side: Side, driver: Driver, options: Options) -> list[Figure]:
-    await side.on(REQUEST_ROLES)
-    side.pin_api(API_CORE)
-    users, _ = await driver.fans(side.target, options.waiting)
-    figures = []
-    for connections in (64, 512):
-        sample = await positions(
-            side, driver, connections=connections, seconds=options.seconds, waiting=options.waiting, users=users
-        )
-        figures += _of_requests("position", f"positions, {connections} connections", side, sample)
-    return figures
-
-
-async def _drain(side: Side, driver: Driver, options: Options) -> list[Figure]:
-    await side.on()
-    side.pin_api(None)
-    drained = await drain(side, driver, options.waiting)
-    return [
-        Figure("drain", "tickets", "/s", side.name, drained.tickets_per_s),
-        Figure("drain", "told", "/s", side.name, drained.told_per_s),
-    ]
-
-
-async def _latency(side: Side, driver: Driver, options: Options) -> list[Figure]:
-    await side.on()
-    side.pin_api(None)
-    told = await latency(side, driver, listeners=options.listeners, rate=options.rate)
-    return [
-        Figure("latency", "untold", "fans", side.name, told.listeners - told.told),
-        *_of_latencies("latency", "join answered to told", side, told.latencies),
-    ]
-
-
-WORKS: Mapping[str, Work] = {"join": _join, "position": _position, "drain": _drain, "latency": _latency}
-
-
-def _of_requests(work: str, name: str, side: Side, sample: Sample) -> list[Figure]:
-    return [
-        Figure(work, name, "/s", side.name, sample.per_s),
-        Figure(work, f"{name}, not answered 200", "requests", side.name, sample.refused + sample.failed),
-        *_of_latencies(work, name, side, sample.latencies),
-    ]
-
-
-def _of_latencies(work: str, name: str, side: Side, found: Latencies | None) -> list[Figure]:
-    if found is None:
-        return []
-    return [Figure(work, f"{name}, {p}", "ms", side.name, getattr(found, p)) for p in ("p50", "p99")]
+def _setting(options: Options) -> list[str]:
+    """What has to be known to compare this with another machine."""
+    if options.against is not None:
+        return [f"driven from outside: {options.against.url}"]
+    kafka = "1 broker, no replication" if options.brokers == 1 else "3 brokers, replication 3, min.insync.replicas 2"
+    pinned = "API and driver on a core each" if can_pin() else "no process could be bound to a core"
+    return [f"{kafka}; transactions on; sessions checked, places signed, joins journaled", pinned,
+            f"{options.rounds} rounds"]  # fmt: skip

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import asyncpg
 
+from fairgate.bench import cpu
 from fairgate.bench.cores import pin, unpin
 from fairgate.bench.rows import OURS
 from fairgate.bench.target import Address, FairgateTarget, Target
 from fairgate.checker import books
+from fairgate.config import Config
 from fairgate.domain.line import LineState
 from fairgate.links import database_of
 from fairgate.local.supervisor import Stack
@@ -35,8 +37,11 @@ class Side(Protocol):
 
     async def off(self) -> None: ...
 
-    async def open_line(self, event_id: str, *, paused: bool) -> None:
-        """A line without bounds. `paused`: who joins stays, until `admit`."""
+    async def open_line(self, event_id: str, *, paused: bool) -> str:
+        """A line without bounds, by this name where names are ours to give. `paused`: who joins stays, until `admit`.
+
+        → its name.
+        """
         ...
 
     async def admit(self, event_id: str) -> None: ...
@@ -44,10 +49,16 @@ class Side(Protocol):
     async def tickets(self, event_id: str) -> int: ...
 
     async def told(self, event_id: str) -> int:
-        """How many tickets their users were told of, as far as this side writes that down."""
+        """How many tickets their users were told of, as far as this side writes that down. Cheap until the end."""
         ...
 
-    def pids(self) -> dict[str, int]: ...
+    def pids(self) -> dict[str, int]:
+        """Its own processes."""
+        ...
+
+    def usage(self) -> dict[str, cpu.Usage]:
+        """Of its own processes and of the servers; empty where the system does not tell."""
+        ...
 
     def pin_api(self, core: int | None) -> bool:
         """The API on this core alone, or on every core again. → whether it is so now."""
@@ -62,45 +73,53 @@ class FairgateSide:
     name = OURS
 
     def __init__(self, stack: Stack) -> None:
-        config = stack.config
-        self._stack = stack
-        self._database = database_of(config)
-        self._lines = Lines(self._database)
+        self.config: Config = stack.config
+        self.stack = stack
+        self._database = database_of(self.config)
+        self.lines = Lines(self._database)
         self._sql: asyncpg.Connection[asyncpg.Record] | None = None
+        self._inbox_before: dict[str, int] = {}
         self.target: Target = FairgateTarget(
             self.name,
-            Address(config.host, config.ports.api),
-            Address(config.host, config.ports.live),
+            Address(self.config.host, self.config.ports.api),
+            Address(self.config.host, self.config.ports.live),
         )
 
     async def on(self, roles: Sequence[str] | None = None) -> None:
-        wanted = [role for role in self._stack.roles if roles is None or role.role in roles]
+        wanted = [role for role in self.stack.roles if roles is None or role.role in roles]
         for role in wanted:
             if not role.child.running:
                 role.child.start()
         for role in wanted:
-            await asyncio.to_thread(self._stack.wait_ready, role)
+            await asyncio.to_thread(self.stack.wait_ready, role)
 
     async def off(self) -> None:
-        await asyncio.gather(*(asyncio.to_thread(role.child.stop, 8.0) for role in self._stack.roles))
+        await asyncio.gather(*(asyncio.to_thread(role.child.stop, 8.0) for role in self.stack.roles))
 
-    async def open_line(self, event_id: str, *, paused: bool) -> None:
+    async def open_line(self, event_id: str, *, paused: bool) -> str:
         state = LineState.PAUSED if paused else LineState.OPEN
-        await self._lines.create(event_id, rate=float(UNBOUNDED), burst=UNBOUNDED, state=state)
+        self._inbox_before[event_id] = await self._value(_INBOX_ROWS)
+        await self.lines.create(event_id, rate=float(UNBOUNDED), burst=UNBOUNDED, state=state)
+        return event_id
 
     async def admit(self, event_id: str) -> None:
-        await self._lines.open(event_id)
+        await self.lines.open(event_id)
 
     async def tickets(self, event_id: str) -> int:
-        return int((await (await self._connection()).fetchval(
-            "select issued from tallies where event_id = $1", event_id)) or 0)  # fmt: skip
+        return await self._value("select issued from tallies where event_id = $1", event_id)
 
     async def told(self, event_id: str) -> int:
-        return int(await (await self._connection()).fetchval(
-            "select count(*) from notifications where payload ->> 'eventId' = $1", event_id))  # fmt: skip
+        """Counting the rows costs more than writing some: until all can be there, the inbox's counter must do."""
+        about = await self._value(_INBOX_ROWS) - self._inbox_before[event_id]
+        if about < await self.tickets(event_id):
+            return about
+        return await self._value("select count(*) from notifications where payload ->> 'eventId' = $1", event_id)
 
     def pids(self) -> dict[str, int]:
-        return {role.child.name: role.child.pid for role in self._stack.roles if role.child.pid is not None}
+        return {role.child.name: role.child.pid for role in self.stack.roles if role.child.pid is not None}
+
+    def usage(self) -> dict[str, cpu.Usage]:
+        return cpu.usage(pids_of_servers(self.stack) | self.pids())
 
     def pin_api(self, core: int | None) -> bool:
         pid = self.pids()["api-0"]
@@ -114,7 +133,17 @@ class FairgateSide:
         if self._sql is not None:
             await self._sql.close()
 
-    async def _connection(self) -> Any:
+    async def _value(self, query: str, *values: object) -> int:
         if self._sql is None or self._sql.is_closed():
-            self._sql = await books.connect(self._stack.config)
-        return self._sql
+            self._sql = await books.connect(self.config)
+        return int(await self._sql.fetchval(query, *values) or 0)
+
+
+# Rows that were ever offered to the inbox: every batch takes its numbers before it is committed.
+_INBOX_ROWS = "select pg_sequence_last_value(pg_get_serial_sequence('notifications', 'seq'))"
+
+
+def pids_of_servers(stack: Stack) -> dict[str, int]:
+    """Kafka's nodes, Valkey and PostgreSQL, those that are ours."""
+    children = stack.servers.children() if stack.servers is not None else []
+    return {child.name: child.pid for child in children if child.pid is not None}

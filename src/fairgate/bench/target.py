@@ -66,8 +66,8 @@ class PlainTarget:
 
     session = None
 
-    def __init__(self, name: str, api: Address) -> None:
-        self.name, self.api, self.live = name, api, api
+    def __init__(self, name: str, api: Address, live: Address) -> None:
+        self.name, self.api, self.live = name, api, live
         self.tokens: dict[str, str] = {}
 
     def join(self, event_id: str, user_id: str) -> bytes:

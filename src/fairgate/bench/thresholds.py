@@ -54,9 +54,23 @@ THRESHOLDS: Sequence[Threshold] = (
     *(Threshold(row=f"joins, {connections} connections, p99", at_most=1.25) for connections in (64, 512)),
     Threshold(row="guest sessions", to="joins, 64 connections", at_least=0.8),
     Threshold(row="tickets", at_least=1.25),
+    Threshold(row="drained wrongly", to="value", at_most=0),
     Threshold(row="join answered to told, p50", at_most=6.0),
     Threshold(row="join answered to told, p99", at_most=4.0),
     Threshold(row="untold", to="value", at_most=0),
+    Threshold(row="told twice", to="value", at_most=0),
+    Threshold(row="age of the place, next 100, most", to="value", at_most=2.0),
+    Threshold(row="age of the place, all, most", to="value", at_most=15.0),
+    Threshold(row="joins, longest to shortest line", to="value", at_least=0.85),
+    Threshold(row="memory, a waiter", to="value", at_most=150),
+    Threshold(row="memory, a waiter with a session", to="value", at_most=350),
+    Threshold(row="joins, many lines to one", to="value", at_least=0.6),
+    Threshold(row="off its rate, most", to="value", at_most=2.0),
+    Threshold(row="admissions, the least of a line", to="value", at_least=100),
+    Threshold(row="rebuild of a wiped line", to="value", at_most=30.0),
+    Threshold(row="places lost", to="value", at_most=0),
+    Threshold(row="start of everything, one broker", to="value", at_most=15.0),
+    Threshold(row="import fairgate", to="value", at_most=100.0),
 )
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
-from string import Template
 
 from fairgate.chaos.panels import panels
 from fairgate.chaos.results import Environment, Report, Result
 from fairgate.chaos.timeline import clock
-from fairgate.chaos.words import COLUMNS, NOT_TESTED, environment_rows, headline, lead, row, tiles
+from fairgate.chaos.words import COLUMNS, NOT_TESTED, headline, lead, row, tiles
+from fairgate.reports.document import document, facts_table
 
-TEMPLATE = Path(__file__).with_name("page.html")
 MARKS = {"held": "held", "broken": "broken", "not run": "notrun"}
 
 
 def page(report: Report) -> str:
     body = "\n".join([_top(report), *map(_section, report.results), _end(report.environment)])
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(headline(report)), body=body)
+    return document(headline(report), body)
 
 
 def _top(report: Report) -> str:
@@ -90,10 +88,9 @@ def _list(title: str, items: Iterable[str], kind: str = "ul") -> str:
 
 
 def _end(environment: Environment) -> str:
-    rows = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in environment_rows(environment))
     missing = "".join(f"<li>{escape(one)}</li>" for one in NOT_TESTED)
     return (
-        f"<section><h2>Where it ran</h2><table>{rows}</table></section>"
+        f"<section><h2>Where it ran</h2>{facts_table(environment.rows)}</section>"
         f'<section><h2>What this does not show</h2><ul class="small">{missing}</ul></section>'
         "<footer>Written by <code>fairgate chaos</code>. How to run and to read it: docs/chaos.md.</footer>"
     )

@@ -5,13 +5,13 @@ Colours are classes, so that the page decides them, light and dark.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
 
 import msgspec
 
 from fairgate.chaos.timeline import Note, Window, clock
+from fairgate.reports.scale import nice, number
 
 WIDTH, HEIGHT = 880, 150
 LEFT, RIGHT, TOP, BOTTOM = 54, 10, 24, 20
@@ -48,14 +48,6 @@ def plot(title: str, series: Sequence[Series], frame: Frame) -> str:
     return "".join(parts)
 
 
-def nice(value: float) -> float:
-    """The least 1, 2, 5 × 10ⁿ that is not below it; at least 1."""
-    if value <= 1:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)
-
-
 def _x(at_s: float, seconds: float) -> float:
     return LEFT + (WIDTH - LEFT - RIGHT) * min(1.0, max(0.0, at_s / seconds if seconds else 0.0))
 
@@ -66,14 +58,14 @@ def _y(value: float, top: float) -> float:
 
 def _windows(frame: Frame) -> list[str]:
     found = []
-    for number, window in enumerate(frame.faults, 1):
+    for count, window in enumerate(frame.faults, 1):
         ended_s = frame.seconds if window.ended_s is None else window.ended_s
         left, right = _x(window.began_s, frame.seconds), _x(ended_s, frame.seconds)
         width = max(1.5, right - left)
         found.append(
             f'<g class="fault"><title>{escape(window.title)}</title>'
             f'<rect x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{HEIGHT - TOP - BOTTOM}"/>'
-            f'<text x="{left + 3:.1f}" y="{TOP + 10}">{number}</text></g>'
+            f'<text x="{left + 3:.1f}" y="{TOP + 10}">{count}</text></g>'
         )
     return found
 
@@ -98,12 +90,6 @@ def _step(seconds: float) -> float:
     """About eight marks."""
     steps = (5, 10, 15, 30, 60, 120, 300, 600, 1_800)
     return next((float(step) for step in steps if seconds / step <= 9), 3_600.0)
-
-
-def number(value: float) -> str:
-    if value >= 10_000:
-        return f"{value / 1000:g}k"
-    return f"{value:g}"
 
 
 def _line(series: Series, top: float, seconds: float) -> str:

@@ -10,7 +10,8 @@ import msgspec
 from fairgate.chaos.page import page
 from fairgate.chaos.results import Report, Result
 from fairgate.chaos.timeline import clock
-from fairgate.chaos.words import COLUMNS, NOT_TESTED, environment_rows, headline, lead, row
+from fairgate.chaos.words import COLUMNS, NOT_TESTED, headline, lead, row
+from fairgate.reports.document import markdown_table
 
 
 def write(report: Report, directory: Path, name: str = "chaos") -> list[Path]:
@@ -35,22 +36,14 @@ def markdown(report: Report) -> str:
 def _lines(report: Report) -> Iterable[str]:
     yield f"# {headline(report)}"
     yield from ("", lead(report) + ". Plots are in the page beside this file.", "")
-    yield from _table(COLUMNS, [row(result) for result in report.results])
+    yield from markdown_table(COLUMNS, [row(result) for result in report.results])
     yield from ("", "The longest stall is of tickets; raw duplicates are repeats in the log that did no harm.")
     for result in report.results:
         yield from _scenario(result)
     yield from ("", "## Where it ran", "")
-    yield from _table(("what", "is"), environment_rows(report.environment))
+    yield from markdown_table(("what", "is"), report.environment.rows)
     yield from ("", "## What this does not show", "")
     yield from (f"- {one}" for one in NOT_TESTED)
-
-
-def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterable[str]:
-    heads = list(columns)
-    yield f"| {' | '.join(heads)} |"
-    yield "|" + " --- |" * len(heads)
-    for cells in rows:
-        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def _scenario(result: Result) -> Iterable[str]:

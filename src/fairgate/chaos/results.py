@@ -9,6 +9,7 @@ import msgspec
 from fairgate.chaos.samples import Sample
 from fairgate.chaos.timeline import Bound, Note, Window
 from fairgate.checker.verdict import Line, Verdict
+from fairgate.reports.machine import Machine
 
 Outcome = Literal["held", "broken", "not run"]
 
@@ -55,18 +56,17 @@ class Result(msgspec.Struct, kw_only=True):
         return [line for line in self.verdict.lines if not line.kept] if self.verdict is not None else []
 
 
-class Environment(msgspec.Struct, frozen=True, kw_only=True):
+class Environment(Machine, frozen=True, kw_only=True):
     """Where it ran. `shortened`: limits that `--quick` made smaller, in words."""
 
-    began: str
-    cores: int
-    memory_gib: float
-    system: str
-    versions: dict[str, str]
-    commit: str
     seed: int
     quick: bool
     shortened: list[str]
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        short = [("shortened by --quick", "; ".join(self.shortened))] if self.shortened else []
+        return [*super().rows, ("seed", str(self.seed)), *short]
 
 
 class Report(msgspec.Struct, kw_only=True):

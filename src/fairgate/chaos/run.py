@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import platform
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-import psutil
 import uvloop
 
-from fairgate import __version__
 from fairgate.chaos.disks import CannotMount, enter_namespace
 from fairgate.chaos.play import Load, Play, Played
 from fairgate.chaos.results import Environment, Report, Result
@@ -27,9 +23,9 @@ from fairgate.chaos.site import Site, open_site
 from fairgate.checker import history
 from fairgate.errors import FairgateError
 from fairgate.local.servers import Step
+from fairgate.reports.machine import machine, now, versions_of
 
 JOINS_PER_S = 150.0
-GIT_S = 5.0
 NEVER = 1_000_000_000
 
 
@@ -49,7 +45,7 @@ Say = Callable[[str], None]
 
 def run_chaos(options: Options, say: Say = lambda _: None) -> Report:
     """Blocks for all of it and leaves nothing running. What fails is in the report; interrupted, everything stops."""
-    began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    began = now()
     versions: dict[str, str] = {}
     # Before any thread.
     disks = any(scenario.settings.disk_bytes for scenario in options.scenarios) and enter_namespace()
@@ -60,7 +56,15 @@ def run_chaos(options: Options, say: Say = lambda _: None) -> Report:
         finally:
             sites.end()
     results = [played[scenario.risk] for scenario in options.scenarios]
-    return Report(environment=_environment(options, began, versions), results=results)
+    return Report(
+        environment=Environment(
+            **msgspec.structs.asdict(machine(began, versions)),
+            seed=options.seed,
+            quick=options.quick,
+            shortened=shortened(options.scenarios) if options.quick else [],
+        ),
+        results=results,
+    )
 
 
 def by_site(scenarios: Sequence[Scenario]) -> list[Scenario]:
@@ -105,7 +109,7 @@ class Sites:
             began = time.monotonic()
             self._site = open_site(wanted, self._directory / f"site-{self._count}", self._tell)
             self._say(f"  the site runs: {_about(wanted)}, in {time.monotonic() - began:.0f} s")
-            self._versions.update(_versions(self._site))
+            self._versions.update(versions_of(self._site.stack))
         return self._site
 
     def end(self) -> None:
@@ -188,41 +192,6 @@ def _told(result: Result, say: Say) -> Result:
 
 
 # ---- where it ran
-
-
-def _versions(site: Site) -> dict[str, str]:
-    stack = site.stack
-    return {
-        "Apache Kafka": stack.kafka.version,
-        "Valkey": stack.valkey.version,
-        "PostgreSQL": stack.postgres.version,
-    }
-
-
-def _environment(options: Options, began: str, versions: dict[str, str]) -> Environment:
-    return Environment(
-        began=began,
-        cores=psutil.cpu_count() or 0,
-        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
-        system=f"{platform.system()} {platform.release()}",
-        versions={"Fairgate": __version__, "Python": platform.python_version(), **versions},
-        commit=_commit(),
-        seed=options.seed,
-        quick=options.quick,
-        shortened=shortened(options.scenarios) if options.quick else [],
-    )
-
-
-def _commit() -> str:
-    """Of the source that runs, where it is a working tree."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],  # noqa: S607 - whichever git the developer has
-            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=GIT_S, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def shortened(scenarios: Sequence[Scenario]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairgate.chaos.results import Environment, Report, Result
+from fairgate.chaos.results import Report, Result
 
 COLUMNS = (
     "scenario", "outcome", "joins accepted", "tickets", "lost", "doubled", "violations", "raw duplicates",
@@ -58,14 +58,3 @@ def row(result: Result) -> list[str]:
         name, result.outcome, *(f"{figure:,}" for figure in figures), f"{facts.repeats_in_log:,}",
         "–" if stall is None else f"{stall:.1f} s", recovery,
     ]  # fmt: skip
-
-
-def environment_rows(environment: Environment) -> list[tuple[str, str]]:
-    rows = [
-        ("when", environment.began),
-        ("machine", f"{environment.cores} cores, {environment.memory_gib:g} GiB, {environment.system}"),
-        *environment.versions.items(),
-        ("commit", environment.commit),
-        ("seed", str(environment.seed)),
-    ]
-    return rows + ([("shortened by --quick", "; ".join(environment.shortened))] if environment.shortened else [])

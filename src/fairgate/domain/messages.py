@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -81,12 +82,18 @@ class QueueJournal(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
 CE_ID, CE_TYPE, CE_SOURCE, CE_SPECVERSION = "ce_id", "ce_type", "ce_source", "ce_specversion"
 
 
+_SPECVERSION, _SOURCE, _CONTENT = (
+    (CE_SPECVERSION, b"1.0"),
+    (CE_SOURCE, b"/fairgate"),
+    ("content-type", b"application/json"),
+)
+
+
 def cloud_event_headers(message_id: str, kind: str) -> list[tuple[str, str | bytes | None]]:
     """`kind` is the logical topic: `ticket-issue`, `ticket-issued`, `notification`, `queue-journal`."""
-    return [
-        (CE_SPECVERSION, b"1.0"),
-        (CE_ID, message_id.encode()),
-        (CE_TYPE, f"fairgate.{kind}".encode()),
-        (CE_SOURCE, b"/fairgate"),
-        ("content-type", b"application/json"),
-    ]
+    return [_SPECVERSION, (CE_ID, message_id.encode()), _type(kind), _SOURCE, _CONTENT]
+
+
+@cache
+def _type(kind: str) -> tuple[str, bytes]:
+    return CE_TYPE, f"fairgate.{kind}".encode()

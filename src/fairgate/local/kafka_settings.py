@@ -97,6 +97,8 @@ def _quick_on_two_cores() -> dict[str, str]:
         # A dead broker's partitions move after this; the default of 9 s is a long time in a rehearsal.
         "broker.session.timeout.ms": "6000",
         "broker.heartbeat.interval.ms": "1000",
+        # A coordinator that ends a transaction waits so long for a broker that is frozen before it asks the new leader.
+        "request.timeout.ms": "6000",
         # A worker that died with a transaction open blocks all readers until somebody notices.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "group.initial.rebalance.delay.ms": "0",

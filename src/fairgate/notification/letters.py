@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import re
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +17,8 @@ from fairgate.streams.records import Record
 PAYLOAD_MAX_BYTES = 16_384
 # Who reads it recurses, deeper in its stack than here: what is just readable here would stop every reader of the inbox.
 DATA_DEPTH_MAX = 32
+
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _issued = msgspec.json.Decoder(TicketIssued)
 _message = msgspec.json.Decoder(NotificationMessage)
@@ -57,11 +59,9 @@ def read(record: Record, *, issued_topic: str) -> Issued | Message | Bad:
 
 
 def _checked(letter: Issued) -> Issued | Bad:
-    try:
-        plain = str(uuid.UUID(letter.fact.ticket_id)) == letter.fact.ticket_id
-    except ValueError:
-        plain = False
-    return letter if plain else Bad(letter.record, "cannot be read: ticketId is not a UUID in its usual form")
+    if _UUID.fullmatch(letter.fact.ticket_id) is None:
+        return Bad(letter.record, "cannot be read: ticketId is not a UUID in its usual form")
+    return letter
 
 
 def _allowed(letter: Message) -> Message | Bad:

@@ -23,8 +23,10 @@ from fairgate.streams.topics import PARTITIONS, Names, admin
 from fairgate.telemetry import LAG, LAG_SECONDS
 from fairgate.ticketing.settle import GROUP as TICKETING_GROUP
 
-# Admission reacts within about two of these; each costs Kafka some twenty small questions.
-EVERY_S = 1.0
+# Admission reacts within about two of these; each costs Kafka some twenty small questions. Where somebody is behind,
+# that reaction decides whether the consumers run dry or are flooded.
+EVERY_S, OFTEN_S = 1.0, 0.25
+BUSY_MESSAGES = 1_000
 
 # One process measures: the one that holds this shard.
 MEASURING_SHARD = 0
@@ -115,6 +117,8 @@ class LagWatch(Service):
             self._show([])
             return False
         lags = [(reading, await measured(reading)) for reading in self._readings]
+        busy = any(reading.bounds_admission and lag.messages > BUSY_MESSAGES for reading, lag in lags)
+        self.idle_s = OFTEN_S if busy else EVERY_S
         await self._tell(lags)
         self._show(lags)
         self.signals["measured"].fire()

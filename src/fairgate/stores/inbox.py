@@ -27,6 +27,9 @@ TICKET_ISSUED = "ticket:issued"
 RESERVED_PREFIX = "issued:"
 
 
+_encoder = msgspec.json.Encoder()
+
+
 class Name(NamedTuple):
     """The primary key."""
 
@@ -85,25 +88,40 @@ class IssuedTicket(msgspec.Struct, frozen=True, kw_only=True):
     locale: str
 
 
+class TicketPayload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a client gets of its ticket. `timestamp` is epoch milliseconds."""
+
+    id: str
+    kind: str
+    ticket_id: str
+    event_id: str
+    user_id: str
+    number: int
+    sequence: int
+    status: str
+    timestamp: int
+    title: str
+    body: str
+
+
 def note_of_ticket(ticket: IssuedTicket, title: str = "") -> Note:
     """What its owner gets, from what SQL says and in the owner's language. `title` names the event to people."""
     text = words(TICKET_ISSUED, ticket.locale, event=title or ticket.event_id, number=ticket.number)
     assert text is not None
-    name = f"{RESERVED_PREFIX}{ticket.ticket_id}"
-    payload = {
-        "id": name,
-        "kind": TICKET_ISSUED,
-        "ticketId": ticket.ticket_id,
-        "eventId": ticket.event_id,
-        "userId": ticket.user_id,
-        "number": ticket.number,
-        "sequence": ticket.sequence,
-        "status": ticket.status,
-        "timestamp": ticket.issued_ms,
-        "title": text.title,
-        "body": text.body,
-    }
-    return Note(ticket.user_id, name, TICKET_ISSUED, msgspec.json.encode(payload))
+    payload = TicketPayload(
+        id=f"{RESERVED_PREFIX}{ticket.ticket_id}",
+        kind=TICKET_ISSUED,
+        ticket_id=ticket.ticket_id,
+        event_id=ticket.event_id,
+        user_id=ticket.user_id,
+        number=ticket.number,
+        sequence=ticket.sequence,
+        status=ticket.status,
+        timestamp=ticket.issued_ms,
+        title=text.title,
+        body=text.body,
+    )
+    return Note(ticket.user_id, payload.id, TICKET_ISSUED, _encoder.encode(payload))
 
 
 class InboxStore:

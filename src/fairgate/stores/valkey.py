@@ -11,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from hashlib import sha1
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import hiredis
 import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from fairgate.errors import FairgateError, ServerUnreachable, StaleEpoch, StaleGeneration, Unavailable, ValkeyFull
 
@@ -64,6 +65,9 @@ class Channel:
 
     `run_id` is that of the server the channel is connected to. A call that was sent and not answered raises
     `Unavailable`: its effect is unknown, and all our scripts may be repeated.
+
+    The client library opens the connection (address, TLS, password); from there on its bytes are ours, since with a
+    thousand lines each join is a call of its own, and the library's reading costs more than the join.
     """
 
     def __init__(self, url: str) -> None:
@@ -71,96 +75,134 @@ class Channel:
             url, socket_timeout=None, socket_connect_timeout=ANSWER_S, retry=Retry(NoBackoff(), 0)
         )
         self._connection: AbstractConnection | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._transport: Any = None
+        self._waiting: deque[_Call] = deque()
+        self._watch: asyncio.TimerHandle | None = None
         self._connecting = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
         self.run_id = ""
 
     @property
     def connected(self) -> bool:
-        return self._connection is not None
+        return self._transport is not None
 
     async def connect(self) -> None:
         """Connect where it is not. Raises `Unavailable`."""
+        if self._transport is not None:
+            return
         async with self._connecting:
-            if self._connection is not None:
-                return
-            connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-            try:
-                async with asyncio.timeout(ANSWER_S):
-                    await connection.connect()  # type: ignore[no-untyped-call]
-                    self.run_id = await _primary_run_id(connection)
-            except (RedisError, OSError, TimeoutError) as error:
-                await _closed(connection)
-                raise Unavailable(f"Valkey does not answer: {error}") from error
-            self._connection = connection
-            self._reader = asyncio.create_task(self._read(connection), name="valkey-channel")
+            if self._transport is None:
+                await self._open()
+
+    async def _open(self) -> None:
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                self.run_id = await _primary_run_id(connection)
+        except (RedisError, OSError, TimeoutError) as error:
+            await _closed(connection)
+            raise Unavailable(f"Valkey does not answer: {error}") from error
+        transport = connection._writer.transport  # type: ignore[union-attr]
+        transport.set_protocol(_Answers(self._hand_over, lambda error: self._gone(transport, error)))
+        self._connection, self._transport = connection, transport
 
     async def close(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-        await self._drop(Unavailable("closed"))
+        self._drop(Unavailable("closed"))
+        await asyncio.gather(*self._closing)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
         """The script's answer (bytes and integers). Raises `Unavailable`, `StaleGeneration`, `StaleEpoch`."""
-        await self.connect()
+        if self._transport is None:
+            await self.connect()
         try:
             return await self.command("EVALSHA", script.sha, len(keys), *keys, *args)
-        except NoScriptError:
+        except _NoScript:
             await self.command("SCRIPT", "LOAD", script.text)
             return await self.command("EVALSHA", script.sha, len(keys), *keys, *args)
 
     async def command(self, *words: str | int | bytes) -> Any:
         """Send now, in the order of the calls; the answer when it comes."""
-        connection = self._connection
-        if connection is None:
+        if self._transport is None:
             raise Unavailable("Valkey is not connected")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(answer)
-        try:
-            connection._writer.writelines(connection.pack_command(*words))  # type: ignore[union-attr]
-            async with asyncio.timeout(ANSWER_S):
-                return await answer
-        except TimeoutError as error:
-            await self._drop(Unavailable("Valkey does not answer in time"))
-            raise Unavailable("Valkey does not answer in time") from error
-        except ResponseError as error:
-            raise _translated(error) from error
-        except (RedisError, OSError) as error:
-            raise Unavailable(f"Valkey: {error}") from error
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(_Call(answer, loop.time() + ANSWER_S))
+        if self._watch is None:
+            self._watch = loop.call_later(ANSWER_S, self._look)
+        self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub knows one word only
+        return await answer
 
-    async def _read(self, connection: AbstractConnection) -> None:
-        """Hand each answer to the oldest call that waits."""
-        try:
-            while True:
-                try:
-                    value = await connection.read_response(disconnect_on_error=False)
-                except ResponseError as refusal:
-                    value = refusal
-                self._hand_over(value)
-        except (RedisError, OSError) as error:
-            await self._drop(Unavailable(f"Valkey went away: {error}"))
+    def _look(self) -> None:
+        """The oldest call has waited too long, or is looked at again when it would have."""
+        self._watch = None
+        if not self._waiting:
+            return
+        loop = asyncio.get_running_loop()
+        left_s = self._waiting[0].until - loop.time()
+        if left_s <= 0:
+            self._drop(Unavailable("Valkey does not answer in time"))
+        else:
+            self._watch = loop.call_later(left_s, self._look)
 
     def _hand_over(self, value: Any) -> None:
-        answer = self._waiting.popleft()
+        """Each answer to the oldest call that waits."""
+        answer = self._waiting.popleft().answer
         if answer.done():
             return
         if isinstance(value, Exception):
-            answer.set_exception(value)
+            answer.set_exception(_translated(str(value)))
         else:
             answer.set_result(value)
 
-    async def _drop(self, why: Exception) -> None:
-        connection, self._connection = self._connection, None
+    def _gone(self, transport: Any, error: Exception | None) -> None:
+        """This connection is; another may have taken its place."""
+        if self._transport is transport:
+            self._drop(Unavailable(f"Valkey went away: {error or 'the connection was closed'}"))
+
+    def _drop(self, why: Unavailable) -> None:
+        connection, self._connection, self._transport = self._connection, None, None
         waiting, self._waiting = self._waiting, deque()
-        for answer in waiting:
-            if not answer.done():
-                answer.set_exception(why)
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        for call in waiting:
+            if not call.answer.done():
+                call.answer.set_exception(why)
         if connection is not None:
-            if self._reader is not None and self._reader is not asyncio.current_task():
-                self._reader.cancel()
-            await _closed(connection)
+            task = asyncio.get_running_loop().create_task(_closed(connection))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+
+class _Call(NamedTuple):
+    """`until`: by the loop's clock."""
+
+    answer: asyncio.Future[Any]
+    until: float
+
+
+class _Answers(asyncio.Protocol):
+    """What comes back on a connection, whole answers only."""
+
+    def __init__(self, answered: Callable[[Any], None], gone: Callable[[Exception | None], None]) -> None:
+        self._answered, self._gone = answered, gone
+        self._reader = hiredis.Reader(notEnoughData=_MORE)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (value := self._reader.gets()) is not _MORE:
+            self._answered(value)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gone(error)
+
+
+_MORE = object()
+
+
+class _NoScript(Exception):
+    """The server does not know the script yet, or no more."""
 
 
 async def _closed(connection: AbstractConnection) -> None:
@@ -183,13 +225,13 @@ def _info(raw: Any) -> dict[str, str]:
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
-def _translated(error: ResponseError) -> Exception:
-    if isinstance(error, NoScriptError):
-        return error
-    if isinstance(error, OutOfMemoryError):
+def _translated(refusal: str) -> Exception:
+    code = refusal.split(" ", 1)[0]
+    if code == "NOSCRIPT":
+        return _NoScript()
+    if code == "OOM":
         return ValkeyFull()
-    code = str(error).split(" ", 1)[0]
-    return _REFUSALS[code]() if code in _REFUSALS else Unavailable(f"Valkey refused: {error}")
+    return _REFUSALS[code]() if code in _REFUSALS else Unavailable(f"Valkey refused: {refusal}")
 
 
 @contextlib.contextmanager

@@ -152,6 +152,12 @@ class GroupConsumer:
         """
         await self._ask(self._poller.rewind)
 
+    async def read_committed(self, wheres: Sequence[Where]) -> dict[Where, int]:
+        """What the group has committed, as the coordinator says; 0 where nothing is. Raises `Unavailable`."""
+        found: dict[Where, int] = {}
+        await self._ask(lambda: found.update(self._poller.committed(wheres)))
+        return found
+
     def pause(self) -> None:
         """Poll, but hand nothing more over; holds for partitions that come later too."""
         self._poller.held = True

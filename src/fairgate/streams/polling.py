@@ -140,6 +140,13 @@ class Poller(threading.Thread):
             self._kafka.commit(offsets=_partitions(ours), asynchronous=False)
             self.positions.committed(ours)
 
+    def committed(self, wheres: Sequence[Where]) -> dict[Where, int]:
+        """Raises `KafkaException`."""
+        if not wheres:
+            return {}
+        found = self._kafka.committed([TopicPartition(*where) for where in wheres], timeout=ANSWER_S)
+        return {_where(partition): max(partition.offset, 0) for partition in found}
+
     def rewind(self) -> None:
         """All claims end, and reading goes on from the committed offsets. Raises `KafkaException`: repeat it."""
         self._hand_over.clear()

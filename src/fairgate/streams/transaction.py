@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from fairgate.config import Config
 from fairgate.errors import Unavailable
@@ -38,6 +38,26 @@ class TransactionFailed(Unavailable):
     """Nothing of it is visible, or the next start decides: rewind, and do it again."""
 
     kind, title = "transaction-failed", "The Kafka transaction failed"
+
+
+class Unanswered(TransactionFailed):
+    """Kafka did not answer, or nobody coordinates just now. Once the next start has decided it, the same may be tried
+    again by who still owns what it commits.
+    """
+
+
+# Not about what was asked: somebody is away, or does not know its part yet.
+_NOBODY_THERE = frozenset(
+    {
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
 
 
 def settings(config: Config, transactional_id: str) -> dict[str, Any]:
@@ -87,7 +107,7 @@ class Transactions:
         still_ours: Callable[[], bool],
     ) -> None:
         """All of it becomes visible and committed, or nothing. `group_metadata` is the batch's own; `still_ours` is
-        asked once everything is sent. Raises `TransactionFailed` (see there) after at most `GIVE_UP_S`.
+        asked once everything is sent. Raises `TransactionFailed` or `Unanswered` (see there) after at most `GIVE_UP_S`.
         """
         await self._in_thread(self._publish, messages, positions, group_metadata, still_ours)
 
@@ -103,7 +123,7 @@ class Transactions:
             self._worker.end()
             self._worker, self._producer = Worker(self._id), None
             log.warning("a call of Kafka's client does not come back; going on with a new producer", id=self._id)
-            raise TransactionFailed("Kafka did not answer in time") from error
+            raise Unanswered("Kafka did not answer in time") from error
 
     # ---- in the thread
 
@@ -140,7 +160,7 @@ class Transactions:
                 self._abort(producer)
                 raise TransactionFailed("the partitions went to somebody else")
             if self._producer is not producer:
-                raise TransactionFailed("given up meanwhile")
+                raise Unanswered("given up meanwhile")
             if offsets:
                 producer.send_offsets_to_transaction(offsets, group_metadata, OFFSETS_S)
             failpoint("transaction.offsets")
@@ -152,7 +172,8 @@ class Transactions:
                 self._abort(producer)
             else:
                 self._throw_away(producer)
-            raise TransactionFailed(f"Kafka: {why.str()}") from error
+            failed = Unanswered if why.code() in _NOBODY_THERE else TransactionFailed
+            raise failed(f"Kafka: {why.str()}") from error
 
     def _produce(self, producer: Any, message: Message) -> None:
         for _ in range(int(BUFFER_S / 0.05)):

@@ -25,10 +25,10 @@ class Worker:
         """What `work` returns or raises. `TimeoutError`: it is still at it; this worker is of no use any more."""
         future: Future[Any] = Future()
         self._jobs.put((future, work, arguments))
-        answer = asyncio.shield(asyncio.wrap_future(future))
+        answer = asyncio.wrap_future(future)
         answer.add_done_callback(_seen)
         async with asyncio.timeout(within_s):  # `wait_for` loses a cancellation that comes together with the answer
-            return await answer
+            return await asyncio.shield(answer)
 
     def end(self) -> None:
         """After what it is doing. Does not wait."""

@@ -14,11 +14,13 @@ never the reason why a second ticket is impossible.
 know is parked for two seconds: the records after it are settled and announced, but the offsets committed stay before
 it. Data that PostgreSQL refuses is found by halving the batch.
 
-**Starting over.** Whatever fails after the take and before the commit ends the same way: drop what is in hand, end its
-claims, read again from the committed offsets.
+**Kafka does not answer.** Tickets are made and told to who is connected all the same, as long as records come. The
+transaction in doubt is decided by the next producer's start; the committed offsets say whether it came through, and
+what did not goes again. That start may take long: a coordinator waits for every broker of the open transaction.
+
+**Starting over.** Whatever else fails after the take and before the commit ends the same way: drop what is in hand, end
+its claims, read again from the committed offsets.
 
 `settle.py` is the stage, `orders.py` and `conclude.py` what it decides without I/O, `publishing.py` the way to Kafka,
-`parked.py` the waiting for
-unknown admissions;
-`tickets.py` is what HTTP asks, `expire.py` the end of a hold.
+`parked.py` the waiting for unknown admissions; `tickets.py` is what HTTP asks, `expire.py` the end of a hold.
 """

@@ -16,7 +16,7 @@ TRACE_HEADERS = ("traceparent", "tracestate")
 # W3C's own bound for `tracestate`. What a forged header has beyond it must not make the announcement too large.
 TRACE_MAX_BYTES = 512
 
-EPOCH = datetime.fromtimestamp(0, UTC)
+EPOCH, MILLISECOND = datetime.fromtimestamp(0, UTC), timedelta(milliseconds=1)
 _decoder = msgspec.json.Decoder(TicketIssue)
 _encoder = msgspec.json.Encoder()
 
@@ -61,5 +61,5 @@ def _trace(cause: Record) -> Headers:
 
 
 def epoch_ms(moment: datetime) -> int:
-    """The same as SQL's `epochepoch_ms`; a float's product is sometimes one less."""
-    return (moment - EPOCH) // timedelta(milliseconds=1)
+    """What SQL's own arithmetic gives; a float's product is sometimes one less."""
+    return (moment - EPOCH) // MILLISECOND

@@ -19,7 +19,7 @@ from fairgate.streams.dead_letters import reader
 from fairgate.streams.records import Batch, Record
 from fairgate.streams.topic_ids import topic_id
 from fairgate.streams.topics import Names
-from fairgate.streams.transaction import Transactions
+from fairgate.streams.transaction import Transactions, Unanswered
 from fairgate.telemetry import DEAD_LETTERS, ISSUED, SETTLED
 from fairgate.ticketing.conclude import Conclude, Judgement, Refused
 from fairgate.ticketing.orders import order_of
@@ -76,6 +76,7 @@ class Settle(Service):
     async def run_once(self) -> bool:
         """1 take a batch, 2 settle it in SQL, 3 conclude, 4 hand it over to the next transaction."""
         consumer, publishing = await self._ready()
+        await self._room(publishing)
         try:
             batch = await self._take(consumer)
             records = self._progress.parked.due() + (batch.records if batch else [])
@@ -86,13 +87,19 @@ class Settle(Service):
             round_ = self._concluded(batch, records, judgements)
             if records:
                 failpoint("ticketing.settled")
-            await self._room(publishing)
         except ConsumerBroken:
             await self._close()
             raise
         self._batch = None
         publishing.add(round_)
         return True
+
+    def goes_well(self) -> None:
+        """Tickets are made, and who is connected is told; but nothing gets to Kafka."""
+        if self._publishing is not None and self._publishing.trouble is not None:
+            self._note_failure(self._publishing.trouble)
+        else:
+            super().goes_well()
 
     async def teardown(self) -> None:
         """What is not committed somebody reads again."""
@@ -108,8 +115,6 @@ class Settle(Service):
         prefix = self._config.topic_prefix
         if self._transactions is None:
             self._transactions = Transactions(self._config, f"{prefix}{TRANSACTIONAL_ID}-{slot}")
-        if not self._transactions.open:  # asking its thread would wait for the transaction under way
-            await self._transactions.start()
         if self._consumer is None:
             self._consumer = GroupConsumer(
                 self._config,
@@ -124,6 +129,7 @@ class Settle(Service):
             await self._start_over(self._consumer)
         if self._publishing is None:
             self._publishing = Publishing(self._consumer, self._transactions, self._count)
+        self._publishing.begin()
         await self._know_the_topic(self._consumer)
         return self._consumer, self._publishing
 
@@ -145,6 +151,17 @@ class Settle(Service):
             consumer.done(self._batch)
         self._batch = None
         self._progress.forget()
+
+    async def _room(self, publishing: Publishing) -> None:
+        """Raises `Unanswered` where too much waits for Kafka; any other failure, and the next round starts over."""
+        try:
+            await publishing.room()
+        except Unanswered:
+            raise
+        except Exception:
+            publishing.drop()
+            self._publishing, self._astray = None, True
+            raise
 
     # ---- 1 take
 
@@ -211,16 +228,7 @@ class Settle(Service):
         round_.metadata = self._metadata
         return round_
 
-    # ---- 4 publish
-
-    async def _room(self, publishing: Publishing) -> None:
-        """Raises `TransactionFailed`: then the next round starts over."""
-        try:
-            await publishing.room()
-        except Exception:
-            publishing.drop()
-            self._publishing, self._astray = None, True
-            raise
+    # ---- 4 published
 
     def _count(self, round_: Round) -> None:
         self.counts.update(round_.counts)

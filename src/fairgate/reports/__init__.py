@@ -1,0 +1,1 @@
+"""What reports of chaos and bench have in common: one page that needs nothing else, and where it all ran."""
