@@ -97,8 +97,10 @@ def _quick_on_two_cores() -> dict[str, str]:
         # A dead broker's partitions move after this; the default of 9 s is a long time in a rehearsal.
         "broker.session.timeout.ms": "6000",
         "broker.heartbeat.interval.ms": "1000",
-        # A coordinator that ends a transaction waits so long for a broker that is frozen before it asks the new leader.
+        # So long a broker waits for another one that is frozen: to end a transaction there, or, where that one was the
+        # controller, to get the ids of new producers. The defaults are 30 s.
         "request.timeout.ms": "6000",
+        "controller.socket.timeout.ms": "6000",
         # A worker that died with a transaction open blocks all readers until somebody notices.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "group.initial.rebalance.delay.ms": "0",

@@ -1,14 +1,15 @@
 """The relay: publishes the outbox to Kafka, in order per key.
 
 One process holds a shard (`stores/leases.py`), reads its oldest unsent rows in id order, sends them, waits until Kafka
-has every record (`acks=all`), then marks the rows. On a stall, a failure or a lost lease the producer is thrown away
-and the next round starts from the first row that is not marked: repeats, under the same message ids, which every
-reader absorbs.
+has every record (`acks=all`), then marks the rows. On a failure, a lost lease or a stall that does not end the producer
+is thrown away and the next round starts from the first row that is not marked: repeats, under the same message ids,
+which every reader absorbs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -27,8 +28,13 @@ from fairgate.stores.outbox import CHANNEL, OutboxRow, OutboxStore
 # A row is up to 1,000 messages: enough to keep Kafka busy, little enough to repeat after a crash.
 ROWS_MAX = 16
 
-# Kafka moves a partition's leader within this when a broker dies. Longer is a stall; orphans are due in 10 s (I8).
+# Kafka moves a partition's leader within this when a broker dies. Longer is a stall, and said to be one.
 STALL_S = 10.0
+# A producer goes on by itself where a leader is late. A new one has to be given its id first, which may take longer:
+# while a controller is frozen, brokers have none to give. So the old one is given up last.
+GIVE_UP_S = 30.0
+# How often to look whether the lease is still ours.
+LOOK_S = 1.0
 
 
 class Sender(Protocol):
@@ -88,23 +94,36 @@ class Relay(Service):
     async def _publish(self, rows: Sequence[OutboxRow]) -> None:
         """Every record acknowledged while the leases held. Raises `Unavailable`; then nothing may be marked."""
         try:
-            if not await self._in_thread(self._send_and_wait, rows):
-                raise Unavailable(f"Kafka has not acknowledged within {STALL_S:.0f} s")
-            held = self._shards.epochs
-            if any(row.shard not in held for row in rows):
-                raise Unavailable("the lease was lost while sending")
+            await self._in_thread(self._send, rows)
+            await self._acknowledged(rows)
         except Exception:
             await self._start_afresh()
             raise
 
-    def _send_and_wait(self, rows: Sequence[OutboxRow]) -> bool:
+    def _send(self, rows: Sequence[OutboxRow]) -> None:
         if self._sender is None:
             self._sender = self._make_sender()
         for row in rows:
             self._sender.send(self._topic_prefix + row.topic, _records(row))
             failpoint("relay.sent_one")
         failpoint("relay.sent")
-        return self._sender.all_acknowledged(STALL_S)
+
+    async def _acknowledged(self, rows: Sequence[OutboxRow]) -> None:
+        assert self._sender is not None
+        began = time.monotonic()
+        while not await self._in_thread(self._sender.all_acknowledged, LOOK_S):
+            self._require_leases(rows)
+            waited_s = time.monotonic() - began
+            if waited_s > GIVE_UP_S or self.stopping:
+                raise Unavailable(f"Kafka has not acknowledged within {waited_s:.0f} s")
+            if waited_s > STALL_S:
+                self._note_failure(Unavailable(f"Kafka has not acknowledged within {STALL_S:.0f} s"))
+        self._require_leases(rows)
+
+    def _require_leases(self, rows: Sequence[OutboxRow]) -> None:
+        held = self._shards.epochs
+        if any(row.shard not in held for row in rows):
+            raise Unavailable("the lease was lost while sending")
 
     async def _start_afresh(self) -> None:
         sender, self._sender = self._sender, None
