@@ -26,6 +26,7 @@ from fairgate.stores.leases import Shards, Slot
 from fairgate.stores.line import LineStore
 from fairgate.stores.lines import LineBook
 from fairgate.stores.outbox import OutboxBell
+from fairgate.stores.presence import Presence
 from fairgate.stores.sessions import SessionStore
 from fairgate.stores.valkey import Channel, client
 from fairgate.streams.consumer import GroupConsumer
@@ -122,8 +123,16 @@ class Links:
         )
 
     @cached_property
+    def inbox_rows(self) -> InboxStore:
+        return InboxStore(self.database)
+
+    @cached_property
     def inbox(self) -> Inbox:
-        return Inbox(InboxStore(self.database))
+        return Inbox(self.inbox_rows)
+
+    @cached_property
+    def presence(self) -> Presence:
+        return Presence(self.live_valkey)
 
     async def authenticate(self, token: str) -> str:
         """The user of a session that is alive. Raises `NoSession`, `Unavailable`."""

@@ -33,12 +33,10 @@ from fairgate.outbox.sweep import LostAdmissions, Sweep, UntoldTickets
 from fairgate.outbox.watch import OutboxWatch
 from fairgate.queue.lines import Lines
 from fairgate.stores.accounts import Accounts
-from fairgate.stores.inbox import InboxStore
 from fairgate.stores.journal import JournalStore
 from fairgate.stores.keys import JOURNAL_CHANNEL, JOURNALED_CHANNEL
 from fairgate.stores.notices import Listener
 from fairgate.stores.outbox import OutboxStore
-from fairgate.stores.presence import Presence
 from fairgate.stores.users import UserStore
 from fairgate.streams.journal import JournalReader
 from fairgate.streams.producer import OrderedProducer
@@ -140,7 +138,7 @@ def relay(links: Links, ready: Ready) -> list[Service]:
 
 def ticketing(links: Links, ready: Ready) -> list[Service]:
     """`ticket-issue` → tickets → `ticket-issued`; holds that ran out."""
-    hints = Hints(Presence(links.live_valkey), InboxStore(links.database))
+    hints = Hints(links.presence, links.inbox_rows)
     stage = Settle(links.config, links.database, links.slot, issued=hints.issued)
     return [stage, Expire(links.database, links.ticket_changed), links.slot]
 
@@ -149,16 +147,15 @@ def notification(links: Links, ready: Ready) -> list[Service]:
     """`ticket-issued`, `notification` → inbox → channels."""
     names = Names(links.config.topic_prefix)
     outcomes = Outcomes(links.line.remember)
-    inbox = InboxStore(links.database)
     stage = Notification(
         consumer=lambda: links.consumer(NOTIFICATION_GROUP, [names.ticket_issued, names.notification]),
         names=names,
-        inbox=inbox,
+        inbox=links.inbox_rows,
         outcomes=outcomes,
-        channels=Channels([LiveChannel(Presence(links.live_valkey))]),
+        channels=Channels([LiveChannel(links.presence)]),
         dead_letters=DeadLetters(links.config, NOTIFICATION_GROUP),
     )
-    return [stage, outcomes, InboxPrune(inbox, links.config.inbox_kept_days), links.slot]
+    return [stage, outcomes, InboxPrune(links.inbox_rows, links.config.inbox_kept_days), links.slot]
 
 
 def live(links: Links, ready: Ready) -> list[Service]:
@@ -170,7 +167,7 @@ def live(links: Links, ready: Ready) -> list[Service]:
     server = LiveServer(
         config,
         inbox=links.inbox,
-        presence=Presence(links.live_valkey),
+        presence=links.presence,
         authenticate=links.authenticate,
         queue=links.queue,
     )

@@ -25,7 +25,7 @@ from fairgate.ticketing.settle import GROUP as TICKETING_GROUP
 
 # Admission reacts within about two of these; each costs Kafka some twenty small questions. Where somebody is behind,
 # that reaction decides whether the consumers run dry or are flooded.
-EVERY_S, OFTEN_S = 1.0, 0.25
+EVERY_S, OFTEN_S = 1.0, 0.5
 BUSY_MESSAGES = 1_000
 
 # One process measures: the one that holds this shard.

@@ -65,18 +65,21 @@ class OutboxBell:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._last = 0.0
+        self._last, self._rung = 0.0, False
         self._pending: asyncio.Task[None] | None = None
 
     def ring(self) -> None:
+        self._rung = True
         if self._pending is None or self._pending.done():
             self._pending = asyncio.get_running_loop().create_task(self._notify())
 
     async def _notify(self) -> None:
-        await asyncio.sleep(max(0.0, self._last + NOTICE_EVERY_S - time.monotonic()))
-        self._last = time.monotonic()
+        """Once more where it was rung while the last notice was on its way: that one may have come before the row."""
         try:
-            async with self._database.connection() as connection:
-                await self._database.queries.tell_outbox(connection)
+            while self._rung:
+                await asyncio.sleep(max(0.0, self._last + NOTICE_EVERY_S - time.monotonic()))
+                self._last, self._rung = time.monotonic(), False
+                async with self._database.connection() as connection:
+                    await self._database.queries.tell_outbox(connection)
         except FairgateError:
             return  # the relay's slow poll is the net

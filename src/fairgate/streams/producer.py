@@ -16,6 +16,10 @@ from fairgate.errors import Unavailable
 from fairgate.streams.kafka_log import kafka_log
 from fairgate.streams.settings import connection
 
+# Whoever sends a batch flushes behind it, which ends the lingering. Until then it only keeps the client from sending
+# each few records by themselves while the others are still handed to it: every request is copied by two more brokers.
+LINGER_MS = 50
+
 # F22, and: a stopped broker is worse than a dead one, so do not wait a minute for its answer.
 SETTINGS: dict[str, str | int | float | bool] = {
     "enable.idempotence": True,
@@ -25,7 +29,7 @@ SETTINGS: dict[str, str | int | float | bool] = {
     "compression.type": "none",  # kafkajs reads no LZ4 without a plug-in
     "message.timeout.ms": 0,
     "socket.timeout.ms": 6_000,
-    "linger.ms": 1,
+    "linger.ms": LINGER_MS,
     "retry.backoff.ms": 5,
     "retry.backoff.max.ms": 500,
     "reconnect.backoff.ms": 50,

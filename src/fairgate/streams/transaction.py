@@ -21,6 +21,7 @@ from fairgate.errors import Unavailable
 from fairgate.failpoints import failpoint
 from fairgate.streams.dead_letters import Message
 from fairgate.streams.kafka_log import kafka_log
+from fairgate.streams.producer import LINGER_MS
 from fairgate.streams.records import Where
 from fairgate.streams.settings import connection
 from fairgate.streams.worker import Worker
@@ -71,7 +72,7 @@ def settings(config: Config, transactional_id: str) -> dict[str, Any]:
         "acks": "all",
         "partitioner": "murmur2_random",  # Java's and kafkajs' choice: the same key, the same partition
         "compression.type": "none",  # kafkajs reads no LZ4 without a plug-in
-        "linger.ms": 1,
+        "linger.ms": LINGER_MS,
         # Back to back, a transaction waits for the former one's markers by retrying: 100 ms make 112 of it, 5 make 37.
         "retry.backoff.ms": 5,
         "retry.backoff.max.ms": 500,

@@ -18,66 +18,68 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
     v_now timestamptz;
+    v_now_ms bigint;
 begin
     perform assert_leases(p_leases, p_epochs);
     perform from inventory i where i.event_id = any (p_events) order by i.event_id for update;
     v_now := clock_timestamp();
+    v_now_ms := epoch_millis(v_now);
     return query
-    with claims as (
-        select c.event_id, c.user_id, c.sequence
-        from unnest(p_events, p_users, p_sequences) as c (event_id, user_id, sequence)
-    ), known as (
-        select c.*,
+    with here as materialized (
+        select l.event_id, l.shard, i.next_number, least(i.capacity - i.reserved, floor(bucket(i, l, v_now))) as room
+        from lines l join inventory i on i.event_id = l.event_id
+        where l.event_id = any (p_events)
+    ), known as materialized (
+        -- One look into an index for each claim and table: `exists` may be planned as a look at the whole of it, once per
+        -- statement, by a plan that was made while it was small.
+        select c.event_id, c.user_id, c.sequence,
             (select a.number from admissions a
               where a.event_id = c.event_id and a.user_id = c.user_id and a.sequence = c.sequence) as had,
-            exists (select from departures d
+            (select true from departures d
               where d.event_id = c.event_id and d.user_id = c.user_id and d.sequence = c.sequence
-                and d.reason <> 'left') as departed,
-            exists (select from tickets t
-              where t.event_id = c.event_id and t.user_id = c.user_id and t.status in ('pending', 'confirmed'))
-            or exists (select from admissions a
-              where a.event_id = c.event_id and a.user_id = c.user_id and a.sequence <> c.sequence
-                and not exists (select from tickets t where t.user_id = a.user_id
-                                and t.event_id = a.event_id and t.sequence = a.sequence)) as served
-        from claims c
-    ), fresh as (
-        select k.event_id, k.user_id, k.sequence, i.next_number,
-               least(i.capacity - i.reserved, floor(bucket(i, l, v_now))) as room,
-               row_number() over (partition by k.event_id order by k.sequence) as place
-        from known k join inventory i on i.event_id = k.event_id join lines l on l.event_id = k.event_id
-        where k.had is null and not k.departed and not k.served
-    ), fitting as (
-        select f.event_id, f.user_id, f.sequence, f.next_number + f.place - 1 as number
-        from fresh f where f.place <= f.room
+                and d.reason <> 'left') is not null as departed,
+            coalesce(
+                (select true from tickets t
+                  where t.event_id = c.event_id and t.user_id = c.user_id and t.status in ('pending', 'confirmed')),
+                (select true from admissions a
+                  where a.event_id = c.event_id and a.user_id = c.user_id and a.sequence <> c.sequence
+                    and (select true from tickets t where t.user_id = a.user_id
+                           and t.event_id = a.event_id and t.sequence = a.sequence) is null limit 1)
+            ) is not null as served
+        from unnest(p_events, p_users, p_sequences) as c (event_id, user_id, sequence)
+    ), placed as materialized (
+        select k.*, h.shard, k.fresh and k.place <= h.room as fits, h.next_number + k.place - 1 as number
+        from (
+            select k.*, row_number() over (partition by k.event_id, k.fresh order by k.sequence) as place
+            from (select k.*, k.had is null and not k.departed and not k.served as fresh from known k) k
+        ) k join here h on h.event_id = k.event_id
     ), admitted as (
         insert into admissions (event_id, number, user_id, sequence, source, admitted_at)
-        select f.event_id, f.number, f.user_id, f.sequence, 'line', v_now
-        from fitting f order by f.event_id, f.number
-        returning *
+        select p.event_id, p.number, p.user_id, p.sequence, 'line', v_now
+        from placed p where p.fits order by p.event_id, p.number
     ), taken as (
         update inventory i set
             reserved = i.reserved + n.count,
             next_number = i.next_number + n.count,
             tokens = bucket(i, l, v_now) - n.count,
             tokens_at = v_now
-        from (select f.event_id, count(*) as count from fitting f group by f.event_id) n
+        from (select p.event_id, count(*) as count from placed p where p.fits group by p.event_id) n
         join lines l on l.event_id = n.event_id
         where i.event_id = n.event_id
     ), told as (
         insert into outbox (shard, topic, key, payload, messages)
-        select l.shard, 'ticket-issue', a.event_id,
-               string_agg(issue_message(a.user_id, a.event_id, a.sequence, a.number, a.admitted_at), E'\n' order by a.number),
+        select p.shard, 'ticket-issue', p.event_id,
+               string_agg(issue_message(p.user_id, p.event_id, p.sequence, p.number, v_now_ms), E'\n' order by p.number),
                count(*)
-        from admitted a join lines l on l.event_id = a.event_id
-        group by l.shard, a.event_id
+        from placed p where p.fits group by p.shard, p.event_id
     )
-    select k.event_id::text, k.user_id::text, k.sequence,
-           case when k.had is not null or f.number is not null then 'admitted'
-                when k.departed then 'departed'
-                when k.served then 'served'
+    select p.event_id, p.user_id, p.sequence,
+           case when p.had is not null or p.fits then 'admitted'
+                when p.departed then 'departed'
+                when p.served then 'served'
                 else 'held' end,
-           coalesce(k.had, f.number)
-    from known k left join fitting f on f.event_id = k.event_id and f.user_id = k.user_id and f.sequence = k.sequence;
+           case when p.fits then p.number else p.had end
+    from placed p;
 end
 $$;
 
@@ -91,9 +93,10 @@ language sql stable parallel safe as $$
 $$;
 
 -- The message `TicketIssue` (domain/messages.py). Ids need no escaping: their alphabet has none of JSON's signs.
-create or replace function issue_message(
-    p_user text, p_event text, p_sequence bigint, p_number bigint, p_at timestamptz
-) returns text language sql immutable parallel safe as $$
+-- The former shape, which worked the time out for each message anew.
+drop function if exists issue_message(text, text, bigint, bigint, timestamptz);
+create or replace function issue_message(p_user text, p_event text, p_sequence bigint, p_number bigint, p_ms bigint)
+returns text language sql immutable parallel safe as $$
     select '{"userId":"' || p_user || '","eventId":"' || p_event || '","sequence":' || p_sequence
-        || ',"number":' || p_number || ',"timestamp":' || floor(extract(epoch from p_at) * 1000)::bigint || '}'
+        || ',"number":' || p_number || ',"timestamp":' || p_ms || '}'
 $$;
