@@ -126,7 +126,7 @@ class Run:
             _, connection = await loop.create_connection(lambda: Connection(self), self._job.host, self._job.port)
             connections.append(connection)
         self._open = len(connections)
-        self._started = time.perf_counter()
+        self._started, cpu_s = time.perf_counter(), time.process_time()
         self._end = self._started + self._job.seconds
         if self._job.rate is None:
             idle, self._idle = self._idle, []
@@ -136,6 +136,7 @@ class Run:
             await self._keep_time(self._job.rate)
         await asyncio.wait([self._over], timeout=max(0.0, self._end - time.perf_counter()) + LAST_ANSWER_S)
         took_s = min(time.perf_counter(), max(self._end, self._last)) - self._started
+        busy = (time.process_time() - cpu_s) / took_s if took_s > 0 else 0.0
         for connection in connections:
             connection.close()
         unanswered = self._open - len(self._idle)
@@ -145,6 +146,7 @@ class Run:
             failed=self._tally.failed + max(0, unanswered),
             seconds=took_s,
             latencies=latencies(self._tally.seconds),
+            busy=busy,
         )
 
     @property

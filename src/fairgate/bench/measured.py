@@ -44,11 +44,12 @@ class Measured(msgspec.Struct):
 
 
 def of_requests(work: str, name: str, side: str, sample: Sample) -> Measured:
-    """How many a second, how many were not answered 200, and how long they took."""
+    """How many a second, how many were not answered 200, how long they took, and how busy who asked was."""
     found = Measured(
         [
             Figure(work, name, "/s", side, sample.per_s),
             Figure(work, f"{name}, not answered 200", "requests", side, sample.refused + sample.failed),
+            Figure(work, f"{name}, driver busy", "% of a core", side, 100 * sample.busy),
         ]
     )
     found += of_latencies(work, name, side, sample.latencies)

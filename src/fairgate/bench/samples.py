@@ -21,13 +21,16 @@ class Latencies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of one work. `per_s` counts what was answered 200 only."""
+    """One run of one work. `per_s` counts what was answered 200 only. `busy`: the driver's own share of a core; near 1
+    it measures itself.
+    """
 
     ok: int
     refused: int
     failed: int
     seconds: float
     latencies: Latencies | None = None
+    busy: float = 0.0
 
     @property
     def per_s(self) -> float:
