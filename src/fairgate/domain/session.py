@@ -24,7 +24,16 @@ class Session(msgspec.Struct, frozen=True):
     user_id: str
     generation: int
     issued_at: int
-    hash: str
+    token: str
+
+    @property
+    def hash(self) -> str:
+        """Its name in the stores, worked out when it is asked for: most requests need none."""
+        return session_hash(self.token)
+
+    def __repr__(self) -> str:
+        """Without the token, which must not get into a log."""
+        return f"Session(user_id={self.user_id!r}, generation={self.generation}, issued_at={self.issued_at})"
 
 
 class SessionSigner:
@@ -46,7 +55,7 @@ class SessionSigner:
             return None
         try:
             user_id, generation, issued_at, _ = _unb64(payload).decode().split("\0")
-            return Session(user_id, int(generation), int(issued_at), session_hash(token))
+            return Session(user_id, int(generation), int(issued_at), token)
         except (ValueError, binascii.Error):
             return None
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from fairgate import telemetry
-from fairgate.domain.session import Session, SessionSigner, session_hash
+from fairgate.domain.session import Session, SessionSigner
 from fairgate.errors import FairgateError, NoSession, Unavailable
 from fairgate.stores.sessions import BEGINNING, SessionStore
 from fairgate.users.batch import Batch
@@ -108,7 +108,7 @@ class Sessions:
             return
         issued_at = int(self._clock())
         token = self._signer.new_token(user_id, self._generation, issued_at)
-        session = Session(user_id, self._generation, issued_at, session_hash(token))
+        session = Session(user_id, self._generation, issued_at, token)
         self._creations.add(_Creation(token, session, answer))
 
     async def _flush_creations(self, batch: list[_Creation]) -> None:
@@ -129,10 +129,10 @@ class Sessions:
         """
         seen = self._seen.get(token)
         if seen is not None and time.monotonic() < seen.fresh_until:
-            answer(NoSession() if seen.session.hash in self._revoked else seen.session)
+            answer(NoSession() if self._was_ended(seen.session) else seen.session)
             return
         session = seen.session if seen is not None else self._signer.verified(token)
-        if session is None or self._ttl_s(session) <= 0 or session.hash in self._revoked:
+        if session is None or self._ttl_s(session) <= 0 or self._was_ended(session):
             answer(NoSession())
         elif self._is_young(session):
             answer(session)
@@ -221,7 +221,10 @@ class Sessions:
 
     def is_revoked(self, session: Session) -> bool:
         """For who holds a session open (a socket): ask again each second or two."""
-        return session.hash in self._revoked or self._ttl_s(session) <= 0
+        return self._was_ended(session) or self._ttl_s(session) <= 0
+
+    def _was_ended(self, session: Session) -> bool:
+        return bool(self._revoked) and session.hash in self._revoked
 
     async def refresh(self) -> None:
         """Learn what others revoked and which generation the store has. Raises `Unavailable`."""
