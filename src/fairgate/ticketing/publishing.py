@@ -22,7 +22,7 @@ from fairgate.errors import Unavailable
 from fairgate.streams.consumer import GroupConsumer
 from fairgate.streams.dead_letters import Message, Reason
 from fairgate.streams.records import Batch, Where
-from fairgate.streams.transaction import Transactions, Unanswered
+from fairgate.streams.transaction import TransactionFailed, Transactions, Unanswered
 
 log = structlog.get_logger("fairgate.ticketing")
 
@@ -169,7 +169,7 @@ class Publishing:
     def _rest(self, error: Unanswered) -> None:
         """Nobody waits for us meanwhile: a revocation need not, and what is not ours any more cannot be committed."""
         if not self._all_ours():
-            raise error
+            raise TransactionFailed("the partitions went to somebody else") from error
         if self.trouble is None:
             log.warning("Kafka does not answer; settling goes on", error=error.detail, waiting=len(self._rounds))
         self.trouble = error
