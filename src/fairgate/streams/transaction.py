@@ -175,6 +175,11 @@ class Transactions:
                 self._throw_away(producer)
             failed = Unanswered if why.code() in _NOBODY_THERE else TransactionFailed
             raise failed(f"Kafka: {why.str()}") from error
+        except TransactionFailed:
+            raise
+        except Exception:  # a mistake of ours must not leave a transaction open
+            self._throw_away(producer)
+            raise
 
     def _produce(self, producer: Any, message: Message) -> None:
         for _ in range(int(BUFFER_S / 0.05)):

@@ -146,7 +146,7 @@ class Publishing:
                     await self._added.wait()
 
     async def _publish(self) -> None:
-        """One transaction. The earliest metadata is refused whenever a later one would be."""
+        """One transaction."""
         if not self._sent:
             self._sent, self._rounds = self._rounds, []
             self._changed.set()
@@ -155,7 +155,7 @@ class Publishing:
         if messages or positions:
             for batch in (round_.batch for round_ in self._sent if round_.batch is not None):
                 self._consumer.take_up(batch)
-            await self._transactions.publish(messages, positions, self._sent[0].metadata, self._all_ours)
+            await self._transactions.publish(messages, positions, _metadata(self._sent), self._all_ours)
         self._conclude()
 
     def _conclude(self) -> None:
@@ -187,3 +187,8 @@ class Publishing:
 
 def _positions(rounds: Sequence[Round]) -> dict[Where, int]:
     return {where: offset for round_ in rounds for where, offset in round_.positions.items()}
+
+
+def _metadata(rounds: Sequence[Round]) -> Any:
+    """The earliest, which is refused whenever a later one would be. Before the first batch there is none."""
+    return next((round_.metadata for round_ in rounds if round_.metadata is not None), None)
