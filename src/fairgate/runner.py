@@ -42,7 +42,7 @@ def run_role(role: str, config: Config) -> None:
 
 def _settle_memory() -> None:
     """What is there by now stays: no collection looks at it again. A batch of ten thousand records makes a hundred
-    thousand objects that are gone a moment later: looking for garbage among them all the time took a third of the work.
+    thousand objects that are gone a moment later: looking for garbage among them took up to half of the time.
     """
     gc.collect()
     gc.freeze()
