@@ -24,8 +24,9 @@ from fairgate.wiring import ROLES
 
 log = structlog.get_logger("fairgate.run")
 
-# Objects that may come before the young ones are looked through.
-YOUNG_MAX = 20_000
+# Objects that may come before the young ones are looked through, and how often that happens before older ones are. The
+# oldest have to be looked at as often as by Python's own (700, 10, 10): sockets leave cycles behind that live long.
+YOUNG_MIDDLE_OLD = (20_000, 2, 2)
 
 # How often a process looks whether its slot is still its own.
 SLOT_CHECK_S = 1.0
@@ -46,7 +47,7 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_MAX, *gc.get_threshold()[1:])
+    gc.set_threshold(*YOUNG_MIDDLE_OLD)
 
 
 async def _run(role: str, config: Config) -> bool:

@@ -198,14 +198,17 @@ class Run:
             self._over.set_result(None)
 
     async def _keep_time(self, rate: float) -> None:
-        """Request n is due at n / rate. Late ones wait in line and their latency tells it."""
-        count = 0
+        """Request n is due at n / rate. Late ones wait in line and their latency tells it, also where it is us who are
+        late: all are asked.
+        """
+        count, whole_run = 0, int(self._job.seconds * rate)
         while (now := time.perf_counter()) < self._end:
-            due = min(int((now - self._started) * rate) + 1, int(self._job.seconds * rate))
+            due = min(int((now - self._started) * rate) + 1, whole_run)
             self._due += [self._started + n / rate for n in range(count, due)]
             count = max(count, due)
             self._serve_due()
             await asyncio.sleep(max(0.0005, self._started + count / rate - time.perf_counter()))
+        self._due += [self._started + n / rate for n in range(count, whole_run)]
         while self._due or len(self._idle) < self._open:
             if time.perf_counter() > self._end + LAST_ANSWER_S or not self._open:
                 break
