@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+import msgspec
+
 from fairgate.bench.measured import Curve
 from fairgate.bench.rows import OURS, Row
 from fairgate.bench.samples import Spread
@@ -71,10 +73,7 @@ class _Scale:
 
 def _thinned(curve: Curve) -> Curve:
     step = max(1, len(curve.points) // POINTS)
-    return Curve(
-        work=curve.work, title=curve.title, side=curve.side, x=curve.x, y=curve.y, log_x=curve.log_x,
-        points=[*curve.points[:-1:step], *curve.points[-1:]],
-    )  # fmt: skip
+    return msgspec.structs.replace(curve, points=[*curve.points[:-1:step], *curve.points[-1:]])
 
 
 def _y(value: float, top: float) -> float:

@@ -30,7 +30,7 @@ class RemoteSide:
         api = address_of(against.url)
         live = address_of(against.live_url) if against.live_url else api
         name = f"{api.host}:{api.port}"
-        status, _ = await _asked("POST", f"{_origin(against.url)}/users/sessions", {}, None)
+        status, _ = await _posted(f"{_origin(against.url)}/users/sessions", {}, None)
         if status == 429:
             raise ConfigError(f"{name} makes no more guests for us", "give it FAIRGATE_GUEST_RATE_PER_MINUTE=1000000")
         if status == 201:
@@ -54,7 +54,7 @@ class RemoteSide:
             "burst": UNBOUNDED,
             "state": "paused" if paused else "open",
         }
-        status, body = await _asked("POST", f"{_origin(self._against.url)}/admin/events", line, token)
+        status, body = await _posted(f"{_origin(self._against.url)}/admin/events", line, token)
         if status != 201:
             raise ConfigError(f"{self.name} opens no line: {status} {body[:200]}")
         return event_id
@@ -94,12 +94,12 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-async def _asked(method: str, url: str, body: dict[str, Any], token: str | None) -> tuple[int, str]:
+async def _posted(url: str, body: dict[str, Any], token: str | None) -> tuple[int, str]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as http,
-            http.request(method, url, json=body, headers=headers) as answer,
+            http.post(url, json=body, headers=headers) as answer,
         ):
             return answer.status, await answer.text()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -14,7 +14,8 @@ from fairgate.bench.plot import bars, curves
 from fairgate.bench.rows import Row, rows
 from fairgate.bench.samples import Spread
 from fairgate.bench.thresholds import Judged, judge
-from fairgate.reports.document import document, facts_table, markdown_table
+from fairgate.reports import document
+from fairgate.reports.document import facts_table, markdown_table
 from fairgate.reports.machine import Machine
 
 # Rows of one unit are drawn beside each other where people compare them.
@@ -56,17 +57,7 @@ class Report(msgspec.Struct, kw_only=True):
 
 def write(report: Report, directory: Path) -> list[Path]:
     """→ what was written. Raises `OSError`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    contents = {
-        "html": page(report).encode(),
-        "md": markdown(report).encode(),
-        "json": msgspec.json.format(msgspec.json.encode(report.plain()), indent=1) + b"\n",
-    }
-    written = []
-    for ending, content in contents.items():
-        written.append(directory / f"bench.{ending}")
-        written[-1].write_bytes(content)
-    return written
+    return document.write(directory, "bench", html=page(report), markdown=markdown(report), data=report.plain())
 
 
 # ---- Markdown
@@ -137,7 +128,7 @@ def page(report: Report) -> str:
         f"{facts_table([*report.machine.rows, *(('setting', one) for one in report.setting)])}</section>",
         "<footer>Written by <code>fairgate bench</code>.</footer>",
     ]
-    return document(title, "\n".join(parts))
+    return document.document(title, "\n".join(parts))
 
 
 def _thresholds(judged: Sequence[Judged]) -> str:

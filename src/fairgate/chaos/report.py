@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 from fairgate.chaos.page import page
 from fairgate.chaos.results import Report, Result
 from fairgate.chaos.timeline import clock
 from fairgate.chaos.words import COLUMNS, NOT_TESTED, headline, lead, row
+from fairgate.reports import document
 from fairgate.reports.document import markdown_table
 
 
 def write(report: Report, directory: Path, name: str = "chaos") -> list[Path]:
     """→ what was written. Raises `OSError`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    contents = {
-        "html": page(report).encode(),
-        "md": markdown(report).encode(),
-        "json": msgspec.json.format(msgspec.json.encode(report.plain()), indent=1) + b"\n",
-    }
-    written = []
-    for ending, content in contents.items():
-        written.append(directory / f"{name}.{ending}")
-        written[-1].write_bytes(content)
-    return written
+    return document.write(directory, name, html=page(report), markdown=markdown(report), data=report.plain())
 
 
 def markdown(report: Report) -> str:

@@ -140,11 +140,11 @@ class Poller(threading.Thread):
             self._kafka.commit(offsets=_partitions(ours), asynchronous=False)
             self.positions.committed(ours)
 
-    def committed(self, wheres: Sequence[Where]) -> dict[Where, int]:
-        """Raises `KafkaException`."""
+    def committed(self, wheres: Sequence[Where], within_s: float = ANSWER_S) -> dict[Where, int]:
+        """What the group has committed of these; 0 where nothing is. Raises `KafkaException`."""
         if not wheres:
             return {}
-        found = self._kafka.committed([TopicPartition(*where) for where in wheres], timeout=ANSWER_S)
+        found = self._kafka.committed([TopicPartition(*where) for where in wheres], timeout=within_s)
         return {_where(partition): max(partition.offset, 0) for partition in found}
 
     def rewind(self) -> None:
@@ -163,9 +163,7 @@ class Poller(threading.Thread):
         try:
             if self._commits and (ends := self.positions.quiet_ends()):
                 self.commit(ends, {where: self.ownership.token(where) or 0 for where in ends})
-            if unknown := self.positions.unknown(owned):
-                found = self._kafka.committed([TopicPartition(*where) for where in unknown], timeout=TICK_S)
-                self.positions.committed({(p.topic, p.partition): max(p.offset, 0) for p in found})
+            self.positions.committed(self.committed(self.positions.unknown(owned), TICK_S))
             for where in owned:
                 _, high = self._kafka.get_watermark_offsets(TopicPartition(*where), cached=True)
                 self.positions.high(where, high)

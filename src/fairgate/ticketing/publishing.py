@@ -150,12 +150,13 @@ class Publishing:
         if not self._sent:
             self._sent, self._rounds = self._rounds, []
             self._changed.set()
-        messages = [message for round_ in self._sent for message in round_.messages]
-        positions = _positions(self._sent)
+        sent = self._sent  # its thread asks about these, whatever was dropped here meanwhile
+        messages = [message for round_ in sent for message in round_.messages]
+        positions = _positions(sent)
         if messages or positions:
-            for batch in (round_.batch for round_ in self._sent if round_.batch is not None):
+            for batch in (round_.batch for round_ in sent if round_.batch is not None):
                 self._consumer.take_up(batch)
-            await self._transactions.publish(messages, positions, _metadata(self._sent), self._all_ours)
+            await self._transactions.publish(messages, positions, _metadata(sent), lambda: self._all_ours(sent))
         self._conclude()
 
     def _conclude(self) -> None:
@@ -168,7 +169,7 @@ class Publishing:
 
     def _rest(self, error: Unanswered) -> None:
         """Nobody waits for us meanwhile: a revocation need not, and what is not ours any more cannot be committed."""
-        if not self._all_ours():
+        if not self._all_ours(self._sent):
             raise TransactionFailed("the partitions went to somebody else") from error
         if self.trouble is None:
             log.warning("Kafka does not answer; settling goes on", error=error.detail, waiting=len(self._rounds))
@@ -176,8 +177,8 @@ class Publishing:
         self._done(self._sent)
         self._changed.set()
 
-    def _all_ours(self) -> bool:
-        return all(self._consumer.owns(where, claim) for each in self._sent for where, claim in each.claims.items())
+    def _all_ours(self, rounds: Sequence[Round]) -> bool:
+        return all(self._consumer.owns(where, claim) for each in rounds for where, claim in each.claims.items())
 
     def _done(self, rounds: Sequence[Round]) -> None:
         for round_ in rounds:

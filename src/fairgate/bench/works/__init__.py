@@ -18,7 +18,6 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     of what runs already, from outside.
     """
 
-    about: str
     measure: Callable[[Side, Driver, Options], Awaitable[Measured]]
     ours: bool = False
     fresh: bool = False
@@ -26,12 +25,12 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
 
 WORKS: Mapping[str, Work] = {
-    "join": Work(about="joins and guest sessions a second", measure=join.measure, anywhere=True),
-    "position": Work(about="reads of places a second", measure=position.measure, anywhere=True),
-    "drain": Work(about="tickets a second out of a full line", measure=drain.measure),
-    "latency": Work(about="from the join's answer to the ticket at the fan", measure=latency.measure, anywhere=True),
-    "listeners": Work(about="how old a place is at the socket; pushes a second", measure=listeners.measure, ours=True),
-    "lines": Work(about="many open lines at once", measure=lines.measure, ours=True, fresh=True),
-    "waiters": Work(about="joins and memory as the line grows", measure=waiters.measure, ours=True, fresh=True),
-    "recovery": Work(about="a wiped line rebuilt; start-up", measure=recovery.measure, ours=True, fresh=True),
+    "join": Work(measure=join.measure, anywhere=True),
+    "position": Work(measure=position.measure, anywhere=True),
+    "drain": Work(measure=drain.measure),
+    "latency": Work(measure=latency.measure, anywhere=True),
+    "listeners": Work(measure=listeners.measure, ours=True),
+    "lines": Work(measure=lines.measure, ours=True, fresh=True),
+    "waiters": Work(measure=waiters.measure, ours=True, fresh=True),
+    "recovery": Work(measure=recovery.measure, ours=True, fresh=True),
 }
