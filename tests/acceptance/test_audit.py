@@ -119,6 +119,7 @@ async def test_order_and_duplicates_are_judged_by_user(
            where a.event_id = $1 and b.event_id = $1 and a.number in (2, 3) and b.number = 5 - a.number""",
         event_id,
     )
+    await sql.execute("alter table tickets drop constraint tickets_event_id_number_key")  # it would not let this happen
     await sql.execute("update tickets set number = 7 where event_id = $1 and number = 6", event_id)
     status, found = await audit(stack, "order")
     assert (status, [one["userId"] for one in found if one["eventId"] == event_id]) == (1, [f"{event_id}-2"])
@@ -126,4 +127,5 @@ async def test_order_and_duplicates_are_judged_by_user(
     twice = {one["userId"] for one in found["a number used twice"] if one["eventId"] == event_id}
     assert (status, twice) == (1, {f"{event_id}-5", f"{event_id}-6"})
     await sql.execute("delete from tickets where event_id = $1", event_id)
+    await sql.execute("alter table tickets add unique (event_id, number)")
     await sql.execute("delete from admissions where event_id = $1", event_id)

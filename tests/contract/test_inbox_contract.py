@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from fairgate.errors import InvalidRequest
 from fairgate.notification.inbox import Inbox
 from fairgate.stores.database import Database
-from fairgate.stores.inbox import InboxStore, Name, Note
+from fairgate.stores.inbox import InboxStore, IssuedTicket, Name, Note, note_of_ticket
 from tests.conftest import Servers
 from tests.support.house import own_database
 
@@ -67,6 +68,57 @@ async def test_rows_go_at_their_age_a_few_at_a_time_and_younger_ones_stay(server
         await database.close()
     assert pruned == [2, 1, 0]
     assert left == ["m3", "m4"]
+
+
+async def test_tickets_are_told_of_once_and_only_as_sql_has_them(
+    database: Database, store: InboxStore, inbox: Inbox, user_id: str, event_id: str
+) -> None:
+    true = [await ticket_in_sql(database, f"{user_id}-{number}", event_id, number) for number in range(1, 4)]
+    changes: list[dict[str, Any]] = [
+        {"user_id": "thief"},
+        {"event_id": f"{event_id}x"},
+        {"number": 99},
+        {"sequence": 99},
+        {"status": "pending"},
+        {"issued_ms": true[2].issued_ms + 1},
+        {"issued_ms": true[2].issued_ms - 1},
+        {"ticket_id": str(uuid.uuid4())},
+    ]
+    for change in changes:
+        wrong = msgspec.structs.replace(true[2], **change)
+        assert await store.add_issued([wrong], [note_of_ticket(wrong)]) == {wrong.ticket_id}
+    assert await store.add_issued(true[:2], list(map(note_of_ticket, true[:2]))) == set()
+    assert await store.add_issued(true, list(map(note_of_ticket, true))) == {true[0].ticket_id, true[1].ticket_id}
+    assert await inbox.list("thief") == []
+    for ticket in true:
+        (item,) = await inbox.list(ticket.user_id)
+        assert (item.id, item.kind) == (f"issued:{ticket.ticket_id}", "ticket:issued")
+        assert (item.payload["number"], item.payload["timestamp"]) == (ticket.number, ticket.issued_ms)
+
+
+async def test_what_sql_cannot_hold_leaves_the_whole_batch_to_be_looked_at(
+    database: Database, store: InboxStore, user_id: str, event_id: str
+) -> None:
+    true = await ticket_in_sql(database, user_id, event_id, 1)
+    poison = msgspec.structs.replace(true, ticket_id=str(uuid.uuid4()), status="\0")
+    asked = [true, poison]
+    assert await store.add_issued(asked, list(map(note_of_ticket, asked))) == {one.ticket_id for one in asked}
+
+
+async def ticket_in_sql(database: Database, user_id: str, event_id: str, number: int) -> IssuedTicket:
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            """insert into tickets (event_id, user_id, sequence, number, status, settled_by)
+               values ($1, $2, $3, $3, 'confirmed', 'test')
+               returning ticket_id::text as ticket_id, epoch_millis(issued_at) as issued_ms""",
+            event_id,
+            user_id,
+            number,
+        )
+    assert row is not None
+    return IssuedTicket(
+        user_id=user_id, event_id=event_id, number=number, sequence=number, status="confirmed", locale="en", **row
+    )
 
 
 async def test_the_same_id_twice_in_one_batch_is_one_row(store: InboxStore, inbox: Inbox, user_id: str) -> None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from fairgate.domain.messages import TicketIssue, TicketIssued
-from fairgate.domain.ticket import TicketStatus
+from fairgate.domain.ticket import Ticket, TicketStatus
 from fairgate.errors import Conflict, KeyReused, NotFound, SoldOut, UnknownLine
 from fairgate.stores.database import Database
 from fairgate.stores.tickets import (
@@ -81,6 +81,38 @@ class TestSettling:
         assert outcome.ticket.status is TicketStatus.PENDING
         assert outcome.ticket.expires_at == outcome.ticket.issued_at + timedelta(seconds=300)
         assert (await books.balance(event_id))["confirmed"] == 0
+
+    async def test_a_batch_over_events_gives_each_ticket_what_its_event_says(
+        self, books: Books, store: TicketStore, event_id: str
+    ) -> None:
+        held = f"{event_id}-held"
+        await books.event(event_id)
+        await books.event(held, hold_s=60)
+        at_once, for_a_while = await books.admit(event_id, ["a", "b"]), await books.admit(held, ["b", "c"])
+        mixed = [at_once[0], for_a_while[0], at_once[1], for_a_while[1]]
+        outcomes = await store.settle(orders_from(mixed))
+        made = [outcome.ticket for outcome in outcomes if isinstance(outcome, Issued)]
+        assert [(ticket.event_id, ticket.user_id, ticket.number) for ticket in made] == [
+            (issue.event_id, issue.user_id, issue.number) for issue in mixed
+        ]
+        in_sql = {row["ticket_id"]: row for row in await books.tickets(event_id) + await books.tickets(held)}
+        for ticket in made:
+            assert {name: in_sql[ticket.ticket_id][name] for name in Ticket.__struct_fields__} == {
+                name: getattr(ticket, name) for name in Ticket.__struct_fields__
+            }
+        assert (await books.balance(event_id))["confirmed"] == 2
+        assert (await books.balance(held))["confirmed"] == 0
+
+    async def test_one_repeat_in_a_batch_takes_nothing_from_the_others(
+        self, books: Books, store: TicketStore, event_id: str
+    ) -> None:
+        await books.event(event_id)
+        issues = await books.admit(event_id, ["a", "b", "c"])
+        await store.settle(orders_from(issues[1:2], first_offset=100))
+        outcomes = await store.settle(orders_from(issues))
+        assert [type(outcome) for outcome in outcomes] == [Issued, SettledBefore, Issued]
+        assert [row["number"] for row in await books.tickets(event_id)] == [1, 2, 3]
+        assert (await books.balance(event_id))["issued"] == 3
 
     @pytest.mark.parametrize("hold_s", [None, 300])
     async def test_sql_and_ticketing_announce_a_ticket_in_the_same_bytes_whatever_became_of_it(

@@ -181,6 +181,6 @@ class Forgetful(OrderedProducer):
 
     def all_acknowledged(self, within_s: float) -> bool:
         arrived = super().all_acknowledged(within_s)
-        if not self._answers:
+        if arrived and not self._answers:
             raise Unavailable("the answer was lost")
         return arrived

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +33,16 @@ def test_nothing_else_is_an_id(text: str) -> None:
 def test_these_are_no_event_ids(text: object) -> None:
     with pytest.raises(InvalidRequest):
         ids.event_id(text)
+
+
+@given(st.integers(0, 10_000))
+def test_ticket_ids_are_uuids_of_version_7_that_grow(count: int) -> None:
+    made = ids.ticket_ids(count)
+    assert len(set(made)) == count
+    assert [str(uuid.UUID(id)) for id in made] == made
+    assert {(uuid.UUID(id).version, uuid.UUID(id).variant) for id in made} <= {(7, uuid.RFC_4122)}
+    beginnings = [id[:18] for id in made]
+    assert beginnings == sorted(beginnings)
 
 
 @given(st.integers(1, GENERATIONS_MAX), st.integers(0, (1 << GENERATION_BITS) - 1))

@@ -76,6 +76,20 @@ def agrees(fact: TicketIssued, ticket: IssuedTicket | None) -> bool:
     return ticket is not None and (ticket.user_id, ticket.event_id) == (fact.user_id, fact.event_id)
 
 
+def ticket_of(fact: TicketIssued, locale: str) -> IssuedTicket:
+    """As announced, for SQL to compare."""
+    return IssuedTicket(
+        ticket_id=fact.ticket_id,
+        user_id=fact.user_id,
+        event_id=fact.event_id,
+        number=fact.number,
+        sequence=fact.sequence,
+        status=fact.status,
+        issued_ms=fact.timestamp,
+        locale=locale,
+    )
+
+
 def note_of_message(letter: Message, locale: str) -> Note | Bad:
     """As it was sent; where it has no words of its own and is of a kind that we know, in the user's language."""
     message = letter.message

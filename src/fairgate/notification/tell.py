@@ -3,10 +3,10 @@
 One batch, in this order, so that a crash at any point is repaired by reading the batch again:
 
 1. read each record; what cannot be read is set aside with its reason
-2. believe a `ticket-issued` only if SQL has the ticket
-3. keep the inbox rows, in one statement: a repeat adds nothing
-4. update the line's cache of outcomes, and give what is new to the channels
-5. who was missing in 2 gets a bounded time: 2 to 4 again for those
+2. believe a `ticket-issued` only if SQL has the ticket, and keep its inbox row, all in one statement
+3. update the line's cache of outcomes, and give what is new to the channels
+4. what was not new or not just so in 2: ask SQL for each ticket, keep what is missing (a repeat adds nothing), and 3
+5. who was missing in 4 gets a bounded time: 4 again for those
 6. dead letters, awaited
 7. commit the offsets
 """
@@ -25,7 +25,7 @@ from fairgate.failpoints import failpoint
 from fairgate.lifecycle import Service
 from fairgate.notification.channels import Channels
 from fairgate.notification.dead_letters import DeadLetters
-from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read
+from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read, ticket_of
 from fairgate.notification.outcomes import Outcomes
 from fairgate.stores.inbox import InboxStore, IssuedTicket, Note, note_of_ticket
 from fairgate.streams.consumer import ConsumerBroken, GroupConsumer
@@ -136,14 +136,13 @@ class Notification(Service):
 
     async def _tell_issued(self, letters: Sequence[Issued]) -> list[Bad]:
         bad: list[Bad] = []
-        missing, give_up_at = list(letters), self._patience.give_up_at()
+        missing, give_up_at = await self._all_new(letters), self._patience.give_up_at()
         attempts, first_at_ms = 0, int(time.time() * 1000)
         while missing:
             attempts += 1
             believed, missing = await self._believe(missing)
             bad += await self._keep([(letter.record, note_of_ticket(ticket)) for letter, ticket in believed])
-            await self._outcomes.add([ticket for _, ticket in believed])
-            failpoint("notification.remembered")
+            await self._remember([ticket for _, ticket in believed])
             if missing and time.monotonic() >= give_up_at:
                 self._patience.was_in_vain()
                 why = "refused: there is no such ticket"
@@ -153,6 +152,24 @@ class Notification(Service):
             if missing:
                 await asyncio.sleep(ASK_AGAIN_S)
         return bad
+
+    async def _all_new(self, letters: Sequence[Issued]) -> list[Issued]:
+        """The usual batch: new, and as SQL has it. → those of which this was not so."""
+        if not letters:
+            return []
+        locales = await self._inbox.locales({letter.fact.user_id for letter in letters})
+        tickets = [
+            ticket_of(fact, locales.get(fact.user_id, DEFAULT_LOCALE))
+            for fact in sorted((letter.fact for letter in letters), key=lambda fact: (fact.user_id, fact.ticket_id))
+        ]
+        notes = [note_of_ticket(ticket) for ticket in tickets]
+        others = await self._inbox.add_issued(tickets, notes)
+        new = {ticket.ticket_id: (ticket, note) for ticket, note in zip(tickets, notes, strict=True)}
+        for ticket_id in others:
+            del new[ticket_id]
+        await self._spread([note for _, note in new.values()])
+        await self._remember([ticket for ticket, _ in new.values()])
+        return [letter for letter in letters if letter.fact.ticket_id in others]
 
     async def _believe(self, letters: Sequence[Issued]) -> tuple[list[tuple[Issued, IssuedTicket]], list[Issued]]:
         tickets = await self._inbox.tickets({letter.fact.ticket_id for letter in letters})
@@ -164,16 +181,24 @@ class Notification(Service):
         """Inbox rows first, then the channels for what is new. A repeat finds nothing new and tells nobody."""
         added = await self._inbox.add([note for _, note in written])
         new = {note.name: note for _, note in written if note.name in added.new}
-        failpoint("notification.kept")
-        await self._channels.deliver(list(new.values()))
-        failpoint("notification.told")
-        self.signals["told"].fire(len(new))
+        await self._spread(list(new.values()))
         refused = {note.name: reason for note, reason in added.refused}
         return [
             Bad(record, f"refused by SQL: {refused[note.name]}", Reason.REFUSED_BY_SQL)
             for record, note in written
             if note.name in refused
         ]
+
+    async def _spread(self, new: Sequence[Note]) -> None:
+        """Kept as new: the channels are told."""
+        failpoint("notification.kept")
+        await self._channels.deliver(new)
+        failpoint("notification.told")
+        self.signals["told"].fire(len(new))
+
+    async def _remember(self, tickets: Sequence[IssuedTicket]) -> None:
+        await self._outcomes.add(tickets)
+        failpoint("notification.remembered")
 
     async def _bury(self, bad: Sequence[Bad]) -> None:
         await self._dead_letters.bury(

@@ -144,6 +144,29 @@ class InboxStore:
         first, second = await self.add(notes[:half]), await self.add(notes[half:])
         return Added(first.new | second.new, first.refused + second.refused)
 
+    async def add_issued(self, tickets: Sequence[IssuedTicket], notes: Sequence[Note]) -> set[str]:
+        """Keep the note of each ticket that SQL has just so, in one statement. In the order of (user, id).
+
+        → the ids of tickets without a new row: kept before, unknown, not as said or changed since; all of them where
+        SQL refuses data of one.
+        """
+        try:
+            async with self._database.connection() as connection:
+                rows = await self._q.keep_issued(
+                    connection,
+                    ids=[ticket.ticket_id for ticket in tickets],
+                    users=[ticket.user_id for ticket in tickets],
+                    events=[ticket.event_id for ticket in tickets],
+                    sequences=[ticket.sequence for ticket in tickets],
+                    numbers=[ticket.number for ticket in tickets],
+                    statuses=[ticket.status for ticket in tickets],
+                    issued_ms=[ticket.issued_ms for ticket in tickets],
+                    payloads=[note.payload.decode() for note in notes],
+                )
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
+            return {ticket.ticket_id for ticket in tickets}
+        return {row["ticket_id"] for row in rows}
+
     async def _insert(self, notes: Sequence[Note]) -> set[Name]:
         async with self._database.connection() as connection:
             rows = await self._q.add_notifications(

@@ -7,11 +7,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 import asyncpg
 import msgspec
 
+from fairgate.domain.ids import ticket_ids
 from fairgate.domain.messages import TicketIssue
 from fairgate.domain.ticket import Ticket, TicketStatus, may_become
 from fairgate.errors import Conflict, FairgateError, KeyReused, NotFound, SoldOut
@@ -67,16 +69,20 @@ class TicketStore:
 
     async def settle(self, orders: Sequence[Order]) -> list[Outcome]:
         """One outcome per order, in order, all in one transaction. Raises `DataRefused`, `Unavailable`."""
+        columns = {
+            "events": [order.issue.event_id for order in orders],
+            "users": [order.issue.user_id for order in orders],
+            "sequences": [order.issue.sequence for order in orders],
+            "numbers": [order.issue.number for order in orders],
+            "sources": [order.source for order in orders],
+        }
         async with self._database.connection() as connection:
             with _refusals():
-                rows = await self._database.queries.settle(
-                    connection,
-                    events=[order.issue.event_id for order in orders],
-                    users=[order.issue.user_id for order in orders],
-                    sequences=[order.issue.sequence for order in orders],
-                    numbers=[order.issue.number for order in orders],
-                    sources=[order.source for order in orders],
-                )
+                ids = ticket_ids(len(orders))
+                events = await self._database.queries.settle_all(connection, ids=ids, **columns)
+                if events:
+                    return _all_issued(orders, ids, events)
+                rows = await self._database.queries.settle(connection, **columns)
             outcomes: list[Outcome] = [UnknownAdmission()] * len(orders)
             for row in rows:
                 index = row["ordinal"] - 1
@@ -167,6 +173,31 @@ class TicketStore:
     async def forget_idempotency_keys(self, older_than_s: float) -> None:
         async with self._database.connection() as connection:
             await self._database.queries.forget_idempotency_keys(connection, seconds=older_than_s)
+
+
+def _all_issued(orders: Sequence[Order], ids: Sequence[str], events: Sequence[Any]) -> list[Outcome]:
+    of_event = {row["event_id"]: _at_issue(row) for row in events}
+    return [
+        Issued(
+            Ticket(
+                ticket_id=id,
+                event_id=order.issue.event_id,
+                user_id=order.issue.user_id,
+                sequence=order.issue.sequence,
+                number=order.issue.number,
+                **of_event[order.issue.event_id],
+            )
+        )
+        for id, order in zip(ids, orders, strict=True)
+    ]
+
+
+def _at_issue(event: Any) -> dict[str, Any]:
+    """What the tickets of an event have in common."""
+    issued_at, hold_s = event["issued_at"], event["hold_s"]
+    if hold_s is None:
+        return {"status": TicketStatus.CONFIRMED, "issued_at": issued_at, "expires_at": None}
+    return {"status": TicketStatus.PENDING, "issued_at": issued_at, "expires_at": issued_at + timedelta(seconds=hold_s)}
 
 
 def _outcome(row: Any, order: Order) -> Outcome:

@@ -31,22 +31,29 @@ begin
         where l.event_id = any (p_events)
     ), known as materialized (
         -- One look into an index for each claim and table: `exists` may be planned as a look at the whole of it, once per
-        -- statement, by a plan that was made while it was small.
-        select c.event_id, c.user_id, c.sequence,
-            (select a.number from admissions a
-              where a.event_id = c.event_id and a.user_id = c.user_id and a.sequence = c.sequence) as had,
-            (select true from departures d
-              where d.event_id = c.event_id and d.user_id = c.user_id and d.sequence = c.sequence
-                and d.reason <> 'left') is not null as departed,
-            coalesce(
+        -- statement, by a plan that was made while it was small. Who has never been admitted here has no ticket either.
+        select c.event_id, c.user_id, c.sequence, c.departed,
+            case when c.been then
+                (select a.number from admissions a
+                  where a.event_id = c.event_id and a.user_id = c.user_id and a.sequence = c.sequence)
+            end as had,
+            c.been and coalesce(
                 (select true from tickets t
                   where t.event_id = c.event_id and t.user_id = c.user_id and t.status in ('pending', 'confirmed')),
                 (select true from admissions a
                   where a.event_id = c.event_id and a.user_id = c.user_id and a.sequence <> c.sequence
-                    and (select true from tickets t where t.user_id = a.user_id
-                           and t.event_id = a.event_id and t.sequence = a.sequence) is null limit 1)
+                    and (select true from tickets t where t.event_id = a.event_id and t.number = a.number) is null limit 1)
             ) is not null as served
-        from unnest(p_events, p_users, p_sequences) as c (event_id, user_id, sequence)
+        from (
+            select c.*,
+                (select true from admissions a
+                  where a.event_id = c.event_id and a.user_id = c.user_id limit 1) is not null as been,
+                (select true from departures d
+                  where d.event_id = c.event_id and d.user_id = c.user_id and d.sequence = c.sequence
+                    and d.reason <> 'left') is not null as departed
+            from unnest(p_events, p_users, p_sequences) as c (event_id, user_id, sequence)
+            offset 0  -- `been` is worked out once
+        ) c
     ), placed as materialized (
         select k.*, h.shard, k.fresh and k.place <= h.room as fits, h.next_number + k.place - 1 as number
         from (

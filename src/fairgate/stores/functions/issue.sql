@@ -77,8 +77,7 @@ begin
         -- In this order: an admission that is settled between the two is found as a ticket.
         select * into v_admission from admissions d
         where d.event_id = p_event and d.user_id = p_user
-          and not exists (select from tickets t where t.user_id = d.user_id and t.event_id = d.event_id
-                                                  and t.sequence = d.sequence)
+          and not exists (select from tickets t where t.event_id = d.event_id and t.number = d.number)
         order by d.sequence limit 1;
         return query select 'existing', t from tickets t
                      where t.event_id = p_event and t.user_id = p_user and t.status in ('pending', 'confirmed');

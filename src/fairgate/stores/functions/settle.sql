@@ -51,10 +51,10 @@ begin
                    select from tickets o where o.event_id = a.event_id and o.user_id = a.user_id
                                            and o.status in ('pending', 'confirmed')) as holds_another
         from asked a
-        left join admissions d on d.event_id = a.event_id and d.user_id = a.user_id and d.sequence = a.sequence
-                                and d.number = a.claimed_number
+        left join admissions d on d.event_id = a.event_id and d.number = a.claimed_number
+                                and d.user_id = a.user_id and d.sequence = a.sequence
         left join lines l on l.event_id = d.event_id
-        left join tickets t on t.user_id = d.user_id and t.event_id = d.event_id and t.sequence = d.sequence
+        left join tickets t on t.event_id = d.event_id and t.number = d.number
     ), fresh as materialized (
         -- `earlier` is the same user's admission before this one in this batch: equal if it came twice.
         select s.*, lag(s.sequence) over (partition by s.user_id, s.event_id order by s.sequence, s.ordinal) as earlier
@@ -88,6 +88,58 @@ begin
     from seen s where s.number is null or s.old_id is not null;
 end $$;
 
+-- The same for a batch as a crowd makes it, in one insert: every record's admission is as admission wrote it, and none
+-- is settled. All tickets are made now, under the ids that the caller gives, or none: then there is no row, and `settle`
+-- says what each record comes to.
+-- → per event its hold time (null: confirmed at issue), and when its tickets were issued
+create or replace function settle_all(p_ids uuid[], p_events text[], p_users text[], p_sequences bigint[],
+                                      p_numbers bigint[], p_sources text[])
+returns table (event_id text, hold_s integer, issued_at timestamptz)
+language plpgsql
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_now timestamptz;
+    v_made bigint;
+begin
+    perform from tallies y
+    where y.event_id = any (array(select distinct e from unnest(p_events) e))
+    order by y.event_id for update;
+    v_now := clock_timestamp();
+
+    begin
+        with made as (
+            insert into tickets as t (ticket_id, event_id, user_id, sequence, number, status, issued_at, changed_at,
+                                      expires_at, settled_by)
+            select a.ticket_id, d.event_id, d.user_id, d.sequence, d.number,
+                   case when l.hold_s is null then 'confirmed' else 'pending' end,
+                   v_now, v_now, v_now + make_interval(secs => l.hold_s), a.source
+            from unnest(p_ids, p_events, p_users, p_sequences, p_numbers, p_sources)
+                 as a (ticket_id, event_id, user_id, sequence, number, source)
+            join admissions d on d.event_id = a.event_id and d.number = a.number
+            join lines l on l.event_id = d.event_id
+            where d.user_id = a.user_id and d.sequence = a.sequence
+            returning t.event_id, t.status
+        ), sums as (
+            select m.event_id, count(*) as made, count(*) filter (where m.status = 'confirmed') as confirmed
+            from made m group by m.event_id
+        ), counted as (
+            update tallies y set issued = y.issued + n.made, confirmed = y.confirmed + n.confirmed
+            from sums n where y.event_id = n.event_id
+        )
+        select coalesce(sum(n.made), 0) from sums n into v_made;
+        if v_made < cardinality(p_events) then
+            raise no_data_found;
+        end if;
+    exception when unique_violation or no_data_found then
+        return;
+    end;
+    return query select l.event_id::text, l.hold_s, v_now from lines l where l.event_id = any (p_events);
+end $$;
+
 
 -- Give back an admission whose user holds a live ticket already: it is settled by a ticket that was never live, and
 -- its reservation returns. Nothing if it is settled, or if it is not superseded any more.
@@ -100,8 +152,7 @@ begin
     select d.event_id, d.user_id, d.sequence, d.number, 'cancelled', p_source
     from admissions d
     where d.event_id = p_event and d.user_id = p_user and d.sequence = p_sequence
-      and not exists (select from tickets t where t.user_id = d.user_id and t.event_id = d.event_id
-                                              and t.sequence = d.sequence)
+      and not exists (select from tickets t where t.event_id = d.event_id and t.number = d.number)
       and exists (select from tickets t where t.user_id = d.user_id and t.event_id = d.event_id
                                           and t.status in ('pending', 'confirmed'));
     if found then

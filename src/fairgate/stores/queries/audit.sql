@@ -11,7 +11,7 @@ select l.event_id, coalesce(a.admissions, 0) as admissions, coalesce(a.unsettled
 from lines l
 left join (
     select a.event_id, count(*) as admissions, count(*) filter (where t.ticket_id is null) as unsettled
-    from admissions a left join tickets t using (event_id, user_id, sequence) group by a.event_id
+    from admissions a left join tickets t using (event_id, number) group by a.event_id
 ) a using (event_id)
 left join (
     select event_id, count(*) filter (where status = 'pending') as pending,
@@ -28,7 +28,7 @@ order by l.event_id;
 -- name: admissions_without_ticket
 -- The oldest first: what is on its way was admitted last.
 select a.event_id, a.user_id, a.sequence, a.number
-from admissions a left join tickets t using (event_id, user_id, sequence)
+from admissions a left join tickets t using (event_id, number)
 where t.ticket_id is null order by a.admitted_at, a.event_id, a.number limit :limit;
 
 -- name: admissions_without_number
@@ -39,8 +39,8 @@ where a.number >= i.next_number or a.number < 1 order by a.event_id, a.number li
 
 -- name: tickets_without_admission
 select t.event_id, t.user_id, t.sequence, t.number
-from tickets t left join admissions a using (event_id, user_id, sequence)
-where a.event_id is null or a.number <> t.number order by t.event_id, t.number limit :limit;
+from tickets t left join admissions a using (event_id, number)
+where a.event_id is null or (a.user_id, a.sequence) <> (t.user_id, t.sequence) order by t.event_id, t.number limit :limit;
 
 -- name: admitted_out_of_order
 -- Who was admitted after somebody who joined later in the same generation. Not those whom a recovery brought back after

@@ -65,8 +65,7 @@ select distinct on (user_id) user_id, status, sequence, ticket_id from (
     union all
     select user_id, 'admitted', sequence, null, admitted_at from admissions a
     where event_id = :event_id and user_id = any(:users::text[])
-      and not exists (select from tickets t
-                      where t.user_id = a.user_id and t.event_id = a.event_id and t.sequence = a.sequence)
+      and not exists (select from tickets t where t.event_id = a.event_id and t.number = a.number)
     union all
     select user_id, reason, sequence, null, at from departures
     where event_id = :event_id and user_id = any(:users::text[])

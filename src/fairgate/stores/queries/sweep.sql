@@ -9,8 +9,7 @@ with lost as (
     join admissions a on a.event_id = i.event_id
     where i.next_number - 1 > t.issued
       and a.admitted_at < :before
-      and not exists (select from tickets k
-                      where k.user_id = a.user_id and k.event_id = a.event_id and k.sequence = a.sequence)
+      and not exists (select from tickets k where k.event_id = a.event_id and k.number = a.number)
       and not exists (select from outbox o where o.key = a.event_id and o.created_at < :before
                                              and (o.sent_at is null or o.sent_at >= :before))
     order by a.event_id, a.number limit :limit
