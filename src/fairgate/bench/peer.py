@@ -68,6 +68,7 @@ class PeerSide:
     """The peer's four processes, on a stack's servers."""
 
     name = THEIRS
+    keeps_inbox = False
 
     def __init__(self, stack: Stack, directory: Path, port: int) -> None:
         config = stack.config
@@ -113,7 +114,8 @@ class PeerSide:
                 await asyncio.to_thread(child.wait)
 
     async def open_line(self, event_id: str, *, paused: bool) -> str:
-        """It opens a line at its first join; one switch pauses all."""
+        """It opens a line at its first join; one switch pauses all, so what waits in former ones goes first."""
+        await self._valkey.flushdb()
         await self._valkey.set("admission:paused", "1" if paused else "0")
         await asyncio.sleep(0.1)  # it looks every 50 ms
         return event_id
@@ -129,7 +131,7 @@ class PeerSide:
         return self._tickets
 
     async def told(self, event_id: str) -> int:
-        """It keeps no inbox: a ticket is all that can be counted, and that was just done."""
+        """As many as were just counted."""
         return self._tickets
 
     def pids(self) -> dict[str, int]:

@@ -20,6 +20,8 @@ ANSWER_S = 10.0
 class RemoteSide:
     """Nothing of it is started, stopped or looked into. `find` it first."""
 
+    keeps_inbox = False
+
     def __init__(self, against: Remote, target: Target) -> None:
         self._against, self.target = against, target
         self.name = target.name

@@ -104,6 +104,10 @@ async def _sides(options: Options, stack: Stack, directory: Path) -> list[Side]:
 async def _rounds(options: Options, works: Sequence[str], sides: Sequence[Side]) -> Measured:
     found = Measured()
     try:
+        if options.rounds > 1:
+            for work in (work for work in works if WORKS[work].warms):
+                for side in sides:
+                    await _one(options, 0, work, side)
         for number in range(1, options.rounds + 1):
             for work in works:
                 for side in sides[:1] if WORKS[work].ours else sides:
@@ -118,7 +122,7 @@ async def _one(options: Options, number: int, work: str, side: Side) -> Measured
     found = await WORKS[work].measure(side, Driver(DRIVER_CORE if can_pin() else None), options)
     await side.off()
     said = "   ".join(f"{figure.name} {figure.value:,.4g} {figure.unit}".rstrip() for figure in found.figures)
-    options.tell(f"round {number}: {side.name:<9}{said}")
+    options.tell(f"{f'round {number}' if number else 'warming'}: {side.name:<9}{said}")
     return found
 
 

@@ -30,6 +30,8 @@ class Side(Protocol):
 
     name: str
     target: Target
+    # Whether it writes down whom it told.
+    keeps_inbox: bool
 
     async def on(self, roles: Sequence[str] | None = None) -> None:
         """Ready to be measured; `roles` of Fairgate's, or what corresponds to them. None is all."""
@@ -49,7 +51,7 @@ class Side(Protocol):
     async def tickets(self, event_id: str) -> int: ...
 
     async def told(self, event_id: str) -> int:
-        """How many tickets their users were told of, as far as this side writes that down. Cheap until the end."""
+        """How many tickets their users were told of; where no inbox is kept, how many there are. Cheap until the end."""
         ...
 
     def pids(self) -> dict[str, int]:
@@ -71,6 +73,7 @@ class FairgateSide:
     """Fairgate's roles under a stack that is running."""
 
     name = OURS
+    keeps_inbox = True
 
     def __init__(self, stack: Stack) -> None:
         self.config: Config = stack.config

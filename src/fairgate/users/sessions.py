@@ -132,17 +132,13 @@ class Sessions:
             answer(NoSession() if self._was_ended(seen.session) else seen.session)
             return
         session = seen.session if seen is not None else self._signer.verified(token)
-        if session is None or self._ttl_s(session) <= 0 or self._was_ended(session):
+        age_s = 0.0 if session is None else self._clock() - session.issued_at
+        if session is None or age_s >= self.max_age_s or self._was_ended(session):
             answer(NoSession())
-        elif self._is_young(session):
-            answer(session)
+        elif 0 <= age_s < self._young_s and time.monotonic() - self._heard_at < HEARD_S:
+            answer(session)  # alive for certain, unless it was ended; and who ended lately is known
         else:
             self._checks.add(_Check(token, session, answer))
-
-    def _is_young(self, session: Session) -> bool:
-        """Alive for certain, unless it was ended; and who ended lately is known."""
-        age_s = self._clock() - session.issued_at
-        return 0 <= age_s < self._young_s and time.monotonic() - self._heard_at < HEARD_S
 
     async def verify(self, token: str) -> Session:
         """`check` for who can wait. Raises `NoSession`, `Unavailable`."""

@@ -78,10 +78,10 @@ async def measure(side: Side, driver: Driver, options: Options) -> Measured:
 
 def _found(side: Side, progress: Progress, waiting: int) -> Measured:
     after = side.usage()
-    rates = [
-        Figure("drain", "tickets", "/s", side.name, waiting / progress.tickets[-1][0]),
-        Figure("drain", "told", "/s", side.name, waiting / progress.told[-1][0]),
-    ]
+    reached = {"tickets": progress.tickets}
+    if side.keeps_inbox:
+        reached["told"] = progress.told
+    rates = [Figure("drain", what, "/s", side.name, waiting / series[-1][0]) for what, series in reached.items()]
     spent = cpu.by_kind(cpu.since(progress.before, after))
     costs = {"all": sum(spent.values()), **spent} if spent else {}
     costly = [
@@ -95,7 +95,7 @@ def _found(side: Side, progress: Progress, waiting: int) -> Measured:
     ]
     curves = [
         Curve(work="drain", title=f"drain: {what} a second", side=side.name, x="s", y="/s", points=_rates(series))
-        for what, series in (("tickets", progress.tickets), ("told", progress.told))
+        for what, series in reached.items()
     ]
     return Measured([*rates, *costly, *grown], curves)
 

@@ -50,7 +50,7 @@ class Fan:
 
 
 async def measure(side: Side, driver: Driver, options: Options) -> Measured:
-    """Every fan listens, then joins at its moment."""
+    """Every fan listens, then joins at its moment. The first goes alone: once it is told, everything is there."""
     await side.on()
     side.pin_api(None)
     event_id = await side.open_line(f"bench-{uuid4().hex[:8]}", paused=False)
@@ -59,6 +59,9 @@ async def measure(side: Side, driver: Driver, options: Options) -> Measured:
     async with sockets.session() as http:
         ears = await sockets.connect_all([sockets.Socket(http, side.target, fan.user_id, fan.hear) for fan in crowd])
         try:
+            first, crowd = crowd[0], crowd[1:]
+            await _join(side, first, event_id, http)
+            await _until_told([first])
             await asyncio.sleep(SETTLE_S)
             await _join_at(side, crowd, event_id, options.rate, http)
             await _until_told(crowd)
