@@ -51,7 +51,7 @@ class Side(Protocol):
     async def tickets(self, event_id: str) -> int: ...
 
     async def told(self, event_id: str) -> int:
-        """How many tickets their users were told of; where no inbox is kept, how many there are. Cheap until the end."""
+        """How many users were told; where no inbox is kept, how many tickets there are. Cheap until the end."""
         ...
 
     def pids(self) -> dict[str, int]:
