@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fairgate.domain.place import Place, Status
 
-NEXT_S, FAR_S = 1.0, 15.0
+# A push goes out with the tick after it is due, a second later at most: so nobody's place is older than 15 s.
+NEXT_S, FAR_S = 1.0, 13.0
 # A tenth of the remaining wait: nobody is told a place that is off by more than that.
 PART_OF_THE_WAIT = 0.1
 SOON_S = 2.0
