@@ -34,6 +34,9 @@ T = TypeVar("T")
 
 # The net under the notice of an entry in an empty journal.
 SWEEP_S = 2.0
+# Rounds begin this far apart: a rush is worth one request to the brokers, not ten small ones that each copies twice.
+# After a quiet moment nobody waits for it.
+ROUND_S = 0.025
 # A line that this process knows to be older or newer than the server does: the next notice of it may be far away.
 STALE_S = 0.1
 
@@ -54,7 +57,7 @@ class Journal(Service):
         self._store, self._book, self._shards = store, book, shards
         self._publisher, self._topic = publisher, topic
         self._stirred: set[str] = set()
-        self._swept_at = float("-inf")
+        self._swept_at = self._round_at = float("-inf")
 
     def heard(self, event_id: str) -> None:
         """This line's empty journal has an entry now."""
@@ -68,7 +71,9 @@ class Journal(Service):
 
     async def run_once(self) -> bool:
         await self._sweep()
-        lines = [line for line in self._ours() if line.event_id in self._stirred]
+        await asyncio.sleep(max(0.0, self._round_at + ROUND_S - time.monotonic()))
+        self._round_at = time.monotonic()
+        lines = self._ours(self._stirred)
         self._stirred.clear()
         try:
             more, stale = await self._move(lines)
@@ -85,9 +90,10 @@ class Journal(Service):
 
     # ---- which lines
 
-    def _ours(self) -> list[Line]:
+    def _ours(self, among: Iterable[str] | None = None) -> list[Line]:
         held = self._shards.epochs
-        return [line for line in self._book if line.shard in held and line.generation > 0]
+        lines = self._book if among is None else self._book.known(among)
+        return [line for line in lines if line.shard in held and line.generation > 0]
 
     async def _sweep(self) -> None:
         if time.monotonic() - self._swept_at < SWEEP_S:

@@ -25,8 +25,8 @@ from fairgate.stores.database import Database, translated
 from fairgate.stores.leases import LEASE_S, Shards
 from fairgate.stores.outbox import CHANNEL, OutboxRow, OutboxStore
 
-# A row is up to 1,000 messages: enough to keep Kafka busy, little enough to repeat after a crash.
-ROWS_MAX = 16
+# A row is one message where a thousand lines admit one by one, and a thousand where one line drains.
+ROWS_MAX = 1_000
 
 # Kafka moves a partition's leader within this when a broker dies. Longer is a stall, and said to be one.
 STALL_S = 10.0

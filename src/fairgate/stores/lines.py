@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import asyncpg
@@ -56,6 +56,10 @@ class LineBook(Service):
 
     def __iter__(self) -> Any:
         return iter(list(self._lines.values()))
+
+    def known(self, event_ids: Iterable[str]) -> list[Line]:
+        """Those of these that there are."""
+        return [line for event_id in event_ids if (line := self._lines.get(event_id)) is not None]
 
     def get(self, event_id: str) -> Line:
         """Raises `UnknownLine`; `Unavailable` while nothing was read yet."""

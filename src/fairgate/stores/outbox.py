@@ -14,6 +14,9 @@ from fairgate.stores.database import Connection, Database
 
 CHANNEL = "fairgate_outbox"
 
+# Enough to keep Kafka busy, little enough to repeat after a crash.
+MESSAGES_MAX = 16_000
+
 # A notice takes a lock that all commits share, so at most one in this time and process.
 NOTICE_EVERY_S = 0.01
 
@@ -46,8 +49,12 @@ class OutboxStore:
         self._database = database
 
     async def oldest_unsent(self, connection: Connection, shards: Sequence[int], limit: int) -> list[OutboxRow]:
-        """In id order; never "newer than the last": rows of several lines become visible out of order."""
-        rows = await self._database.queries.oldest_unsent(connection, shards=list(shards), limit=limit)
+        """In id order; never "newer than the last": rows of several lines become visible out of order. At most `limit`
+        rows, and fewer where they hold `MESSAGES_MAX` messages.
+        """
+        rows = await self._database.queries.oldest_unsent(
+            connection, shards=list(shards), limit=limit, messages=MESSAGES_MAX
+        )
         return [row_of(row) for row in rows]
 
     async def mark_sent(self, connection: Connection, row_ids: Sequence[int]) -> None:

@@ -61,7 +61,8 @@ class Script:
 
 
 class Channel:
-    """One pipelined connection: calls are sent at once and answered in order; nothing is ever sent twice by itself.
+    """One pipelined connection: calls are sent at the end of the loop's turn, all that were made in it together, and
+    answered in order; nothing is ever sent twice by itself.
 
     `run_id` is that of the server the channel is connected to. A call that was sent and not answered raises
     `Unavailable`: its effect is unknown, and all our scripts may be repeated.
@@ -77,6 +78,7 @@ class Channel:
         self._connection: AbstractConnection | None = None
         self._transport: Any = None
         self._waiting: deque[_Call] = deque()
+        self._unsent: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
         self._connecting = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
@@ -122,7 +124,7 @@ class Channel:
             return await self.command("EVALSHA", script.sha, len(keys), *keys, *args)
 
     async def command(self, *words: str | int | bytes) -> Any:
-        """Send now, in the order of the calls; the answer when it comes."""
+        """Send in the order of the calls; the answer when it comes."""
         if self._transport is None:
             raise Unavailable("Valkey is not connected")
         loop = asyncio.get_running_loop()
@@ -130,8 +132,15 @@ class Channel:
         self._waiting.append(_Call(answer, loop.time() + ANSWER_S))
         if self._watch is None:
             self._watch = loop.call_later(ANSWER_S, self._look)
-        self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub knows one word only
+        if not self._unsent:
+            loop.call_soon(self._send)
+        self._unsent.append(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub knows one word only
         return await answer
+
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if unsent and self._transport is not None:
+            self._transport.write(b"".join(unsent))
 
     def _look(self) -> None:
         """The oldest call has waited too long, or is looked at again when it would have."""
@@ -162,7 +171,7 @@ class Channel:
 
     def _drop(self, why: Unavailable) -> None:
         connection, self._connection, self._transport = self._connection, None, None
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting, self._unsent = self._waiting, deque(), []
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None

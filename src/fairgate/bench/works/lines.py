@@ -26,6 +26,8 @@ CONNECTIONS = 64
 ROLES = ("api", "admission", "relay")
 # Admissions of each line while it is watched: fewer say little of a rate.
 ADMISSIONS = 120
+# One more than goes at a time: a bucket of one forgets what comes in while its line waits for its turn.
+BURST = 2
 WATCH_S, WATCH_LEAST_S = 60.0, 5.0
 IDLE_S = 10.0
 LINES_AT_ONCE = 16
@@ -47,6 +49,7 @@ async def measure(side: Side, driver: Driver, options: Options) -> Measured:
     events = await _opened(side, options.lines, rate=ADMISSIONS / watch_s)
     found = Measured(_idle_figures(side, alone_s, await _idle(side), len(events)))
     found += await _joins(side, driver, options, events)
+    await _filled(side, events)
     found.figures += await _rates(side, events, watch_s=watch_s)
     return found
 
@@ -57,7 +60,7 @@ async def _opened(side: FairgateSide, count: int, *, rate: float) -> list[str]:
 
     async def opened(number: int) -> str:
         async with gate:
-            line = await side.lines.create(f"bench-{run}-{number}", rate=rate, burst=1, state=LineState.PAUSED)
+            line = await side.lines.create(f"bench-{run}-{number}", rate=rate, burst=BURST, state=LineState.PAUSED)
             return line.event_id
 
     events = await asyncio.gather(*(opened(number) for number in range(count)))
@@ -102,6 +105,20 @@ async def _joins(side: FairgateSide, driver: Driver, options: Options, events: S
 
 
 # ---- rates
+
+
+async def _filled(side: FairgateSide, events: Sequence[str]) -> None:
+    """In each line at least as many as its rate lets go."""
+    filler, gate = Filler(side), asyncio.Semaphore(LINES_AT_ONCE)
+
+    async def filled(event_id: str) -> None:
+        async with gate:
+            await filler.fill(event_id, ADMISSIONS + BURST)
+
+    try:
+        await asyncio.gather(*map(filled, events))
+    finally:
+        await filler.close()
 
 
 async def _rates(side: FairgateSide, events: Sequence[str], *, watch_s: float) -> list[Figure]:

@@ -1,7 +1,16 @@
 -- name: oldest_unsent
-select id, shard, topic, key, keys, ids, payload from outbox
-where sent_at is null and shard = any(:shards::smallint[])
-order by id limit :limit;
+-- At least one, if there is any; and no more than hold so many messages together.
+select id, shard, topic, key, keys, ids, payload
+from (
+    select r.*, sum(r.messages) over (order by r.id) - r.messages as before
+    from (
+        select * from outbox
+        where sent_at is null and shard = any(:shards::smallint[])
+        order by id limit :limit
+    ) r
+) r
+where before < :messages
+order by id;
 
 -- name: mark_sent!
 update outbox set sent_at = clock_timestamp() where id = any(:row_ids::bigint[]) and sent_at is null;
