@@ -147,11 +147,11 @@ async def test_in_the_grace_time_positions_say_so_and_nobody_is_admitted(stack: 
     async with night_at(stack, grace_s=3_600) as night:
         await night.fill(event_id, 5)
         await night.flushed(event_id)
-        await night.crowd.lines.open(event_id)
+        opened = await night.crowd.lines.open(event_id)
         place = await night.crowd.position(event_id, "u3")
         assert (place.status, place.position, place.recovering) == (Status.WAITING, 4, True)
         assert (await night.crowd.queue.board(event_id)).recovering
-        while (owned := night.keeper.owner.get(event_id)) is None:
+        while (owned := night.keeper.owner.get(event_id)) is None or owned.line.version < opened.version:
             async with night.keeper.owner.prepared.expect(1):
                 pass
         assert owned.recovering
