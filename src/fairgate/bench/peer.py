@@ -130,7 +130,7 @@ class PeerSide:
         self._tickets = int(found)
         return self._tickets
 
-    async def told(self, event_id: str) -> int:
+    async def told(self, event_id: str, of: int) -> int:
         """As many as were just counted."""
         return self._tickets
 

@@ -67,7 +67,7 @@ class RemoteSide:
     async def tickets(self, event_id: str) -> int:
         raise NotImplementedError
 
-    async def told(self, event_id: str) -> int:
+    async def told(self, event_id: str, of: int) -> int:
         raise NotImplementedError
 
     def pids(self) -> dict[str, int]:

@@ -50,8 +50,8 @@ class Side(Protocol):
 
     async def tickets(self, event_id: str) -> int: ...
 
-    async def told(self, event_id: str) -> int:
-        """How many users were told; where no inbox is kept, how many tickets there are. Cheap until the end."""
+    async def told(self, event_id: str, of: int) -> int:
+        """How many of so many users were told; where no inbox is kept, how many tickets there are."""
         ...
 
     def pids(self) -> dict[str, int]:
@@ -81,7 +81,7 @@ class FairgateSide:
         self._database = database_of(self.config)
         self.lines = Lines(self._database)
         self._sql: asyncpg.Connection[asyncpg.Record] | None = None
-        self._inbox_before: dict[str, int] = {}
+        self._inbox_before: dict[str, tuple[int, str]] = {}
         self.target: Target = FairgateTarget(
             self.name,
             Address(self.config.host, self.config.ports.api),
@@ -101,7 +101,8 @@ class FairgateSide:
 
     async def open_line(self, event_id: str, *, paused: bool) -> str:
         state = LineState.PAUSED if paused else LineState.OPEN
-        self._inbox_before[event_id] = await self._value(_INBOX_ROWS)
+        edge = await (await self._connected()).fetchval("select pg_current_snapshot()::text")
+        self._inbox_before[event_id] = await self._value(_INBOX_ROWS), edge.split(":")[0]
         await self.lines.create(event_id, rate=float(UNBOUNDED), burst=UNBOUNDED, state=state)
         return event_id
 
@@ -111,12 +112,11 @@ class FairgateSide:
     async def tickets(self, event_id: str) -> int:
         return await self._value("select issued from tallies where event_id = $1", event_id)
 
-    async def told(self, event_id: str) -> int:
+    async def told(self, event_id: str, of: int) -> int:
         """Counting the rows costs more than writing some: until all can be there, the inbox's counter must do."""
-        about = await self._value(_INBOX_ROWS) - self._inbox_before[event_id]
-        if about < await self.tickets(event_id):
-            return about
-        return await self._value("select count(*) from notifications where payload ->> 'eventId' = $1", event_id)
+        rows_before, edge = self._inbox_before[event_id]
+        about = await self._value(_INBOX_ROWS) - rows_before
+        return about if about < of else await self._value(_UNSEEN_SINCE, edge)
 
     def pids(self) -> dict[str, int]:
         return {role.child.name: role.child.pid for role in self.stack.roles if role.child.pid is not None}
@@ -137,13 +137,19 @@ class FairgateSide:
             await self._sql.close()
 
     async def _value(self, query: str, *values: object) -> int:
+        return int(await (await self._connected()).fetchval(query, *values) or 0)
+
+    async def _connected(self) -> asyncpg.Connection[asyncpg.Record]:
         if self._sql is None or self._sql.is_closed():
             self._sql = await books.connect(self.config)
-        return int(await self._sql.fetchval(query, *values) or 0)
+        return self._sql
 
 
 # Rows that were ever offered to the inbox: every batch takes its numbers before it is committed.
 _INBOX_ROWS = "select pg_sequence_last_value(pg_get_serial_sequence('notifications', 'seq'))"
+
+# Nobody acknowledges here: this is one index, read from where it was.
+_UNSEEN_SINCE = "select count(*) from notifications where seen_at is null and tx >= cast(cast($1 as text) as xid8)"
 
 
 def pids_of_servers(stack: Stack) -> dict[str, int]:

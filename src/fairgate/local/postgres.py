@@ -89,7 +89,9 @@ class Postgres:
             "port": str(self.port),
             "unix_socket_directories": "",
             "max_connections": str(MAX_CONNECTIONS),
-            "shared_buffers": "128MB",
+            "shared_buffers": "256MB",
+            # A checkpoint in the middle of a rush writes every page of the indexes once more in whole.
+            "max_wal_size": "2GB",
             "fsync": "on",
             "log_min_messages": "warning",
         }

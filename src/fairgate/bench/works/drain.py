@@ -42,7 +42,7 @@ class Progress:
         moved_at = time.monotonic()
         while self.told[-1][1] < self._waiting:
             moved = await self._look(self.tickets, self._side.tickets)
-            moved |= await self._look(self.told, self._side.told)
+            moved |= await self._look(self.told, self._told)
             now = time.monotonic()
             moved_at = now if moved else moved_at
             if now - moved_at > STALL_S:
@@ -50,6 +50,9 @@ class Progress:
             if not self.warm and self.told[-1][1] > WARM * self._waiting:
                 self.warm = self._side.usage()
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _told(self, event_id: str) -> int:
+        return await self._side.told(event_id, self._waiting)
 
     async def _look(self, series: list[tuple[float, int]], count: Count) -> bool:
         if series[-1][1] >= self._waiting:
