@@ -14,7 +14,8 @@ from fairgate.bench.sides import API_CORE, Side
 # More than any side asks in a second on one core: who runs out of fans measures the end of the list.
 FANS_PER_S = 60_000
 CONNECTIONS = (64, 512)
-ROLES = ("api", "admission")
+# The relay, too: a join is journaled when Kafka has it, and whoever moves it there shares the machine.
+ROLES = ("api", "admission", "relay")
 
 
 async def measure(side: Side, driver: Driver, options: Options) -> Measured:

@@ -10,9 +10,10 @@ from fairgate.bench.measured import Measured, of_requests
 from fairgate.bench.options import Options
 from fairgate.bench.samples import Sample
 from fairgate.bench.sides import API_CORE, Side
-from fairgate.bench.works.join import CONNECTIONS, ROLES
+from fairgate.bench.works.join import CONNECTIONS
 from fairgate.errors import Unavailable
 
+ROLES = ("api", "admission")
 FILL_S = 120.0
 
 
