@@ -103,12 +103,13 @@ class Stage:
     async def ticket(self, user_id: str, event_id: str, number: int = 1, status: str = "confirmed") -> dict[str, Any]:
         """A ticket in SQL; returns its fact."""
         async with self._database.connection() as connection:
-            ticket_id = await connection.fetchval(
+            row = await connection.fetchrow(
                 "insert into tickets (event_id, user_id, sequence, number, status, settled_by)"
-                " values ($1, $2, $3, $3, $4, 'test') returning ticket_id::text",
+                " values ($1, $2, $3, $3, $4, 'test') returning ticket_id::text as id, epoch_millis(issued_at) as ms",
                 event_id, user_id, number, status,
             )  # fmt: skip
-        return issued(user_id, event_id, ticket_id, number)
+        assert row is not None
+        return {**issued(user_id, event_id, row["id"], number), "timestamp": row["ms"]}
 
     def buried(self, topic: str, count: int) -> list[tuple[bytes, str]]:
         """Value and reason of the first `count` dead letters."""
@@ -161,6 +162,21 @@ async def test_a_ticket_is_told_once_remembered_and_kept(stage: Stage, user_id: 
     assert stage.told.outcomes[event_id, user_id] == Outcome(Status.CONFIRMED, 7, fact["ticketId"])
     item = (await stage.inbox.list(user_id))[0]
     assert (item.id, item.kind, item.payload["number"]) == (name, "ticket:issued", 7)
+
+
+@pytest.mark.parametrize("true_first", [True, False])
+async def test_who_claims_another_s_ticket_beside_its_owner_is_told_nothing(
+    stage: Stage, user_id: str, event_id: str, true_first: bool
+) -> None:
+    """In one batch, and all else as SQL has it."""
+    fact = await stage.ticket(user_id, event_id, 7)
+    facts = [fact, *({**fact, "userId": f"{thief}-{user_id}"} for thief in ("a", "z"))]
+    async with stage.service.signals["committed"].expect(3, within_s=30):
+        await stage.send(stage.names.ticket_issued, *(facts if true_first else reversed(facts)))
+
+    assert [note.user_id for note in stage.told.notes] == [user_id]
+    assert list(stage.told.outcomes) == [(event_id, user_id)]
+    assert len(await asyncio.to_thread(stage.buried, stage.names.ticket_issued, 2)) == 2
 
 
 async def test_a_message_of_any_service_reaches_its_user(stage: Stage, user_id: str) -> None:

@@ -157,10 +157,12 @@ class Notification(Service):
         """The usual batch: new, and as SQL has it. → those of which this was not so."""
         if not letters:
             return []
+        # Of several that name one ticket only one can be true: the others are looked at.
+        named = {letter.fact.ticket_id: letter for letter in letters}
         locales = await self._inbox.locales({letter.fact.user_id for letter in letters})
         tickets = [
             ticket_of(fact, locales.get(fact.user_id, DEFAULT_LOCALE))
-            for fact in sorted((letter.fact for letter in letters), key=lambda fact: (fact.user_id, fact.ticket_id))
+            for fact in sorted((it.fact for it in named.values()), key=lambda fact: (fact.user_id, fact.ticket_id))
         ]
         notes = [note_of_ticket(ticket) for ticket in tickets]
         others = await self._inbox.add_issued(tickets, notes)
@@ -169,7 +171,11 @@ class Notification(Service):
             del new[ticket_id]
         await self._spread([note for _, note in new.values()])
         await self._remember([ticket for ticket, _ in new.values()])
-        return [letter for letter in letters if letter.fact.ticket_id in others]
+        return [
+            letter
+            for letter in letters
+            if letter.fact.ticket_id in others or named[letter.fact.ticket_id] is not letter
+        ]
 
     async def _believe(self, letters: Sequence[Issued]) -> tuple[list[tuple[Issued, IssuedTicket]], list[Issued]]:
         tickets = await self._inbox.tickets({letter.fact.ticket_id for letter in letters})
