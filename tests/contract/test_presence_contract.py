@@ -52,6 +52,19 @@ async def test_a_user_is_found_at_every_process_with_a_socket_of_theirs(
     assert second not in await presence.where([user_id])
 
 
+async def test_in_a_crowd_too_each_is_found_where_they_are(presence: Presence, process: str, user_id: str) -> None:
+    crowd = [f"{user_id}-{number}" for number in range(module.CROWD)]
+    empty = f"{process}-empty"
+    await presence.beat(empty)
+    await presence.beat(process)
+    await presence.change(process, crowd[3:7], [])
+
+    found = await presence.where(crowd)
+
+    assert found.get(process) == crowd[3:7] and empty not in found
+    await presence.leave(empty)
+
+
 async def test_who_went_away_is_not_found(presence: Presence, process: str, user_id: str) -> None:
     await presence.beat(process)
     await presence.change(process, [user_id], [])

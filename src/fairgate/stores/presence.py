@@ -22,6 +22,8 @@ HEARTBEAT_S = 2.0
 # Several heartbeats may be late on a busy machine before hints go elsewhere; who is missed is found by the sweep.
 ALIVE_S = 15.0
 USERS_EXPIRE_S = 60
+# From so many users on it is worth asking first whether anybody is there.
+CROWD = 100
 # One command must not hold the server long, and one pub/sub message must stay far from its output buffer limit.
 USERS_PER_COMMAND = 5_000
 
@@ -66,6 +68,8 @@ class Presence:
         """Live process → which of these users are there, in their order. Nobody connected: nothing."""
         with _translated():
             processes = await self._alive()
+            if len(users) >= CROWD:
+                processes = await self._with_somebody(processes)
             if not processes or not users:
                 return {}
             async with self._client.pipeline(transaction=False) as pipe:
@@ -106,6 +110,13 @@ class Presence:
             (seconds, micros), beats = await pipe.execute()
         oldest = seconds + micros / 1e6 - ALIVE_S
         return [process for process, beat in beats if beat >= oldest]
+
+    async def _with_somebody(self, processes: Sequence[str]) -> list[str]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for process in processes:
+                pipe.scard(live_users(process))
+            counts = await pipe.execute()
+        return [process for process, count in zip(processes, counts, strict=True) if count]
 
     async def _now(self) -> float:
         seconds, micros = await self._client.time()
