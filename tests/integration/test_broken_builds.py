@@ -21,7 +21,7 @@ from fairgate.demo.crowd import Traits, traits
 from fairgate.errors import Unavailable
 from fairgate.http.live import LiveServer
 from fairgate.outbox import relay
-from fairgate.stores.inbox import Added, InboxStore
+from fairgate.stores.inbox import InboxStore
 from fairgate.stores.outbox import OutboxRow, OutboxStore
 from fairgate.stores.tickets import SettledBefore, TicketStore
 from fairgate.streams import consumer, transaction
@@ -152,23 +152,24 @@ async def test_3_a_doubled_ticket_is_found(site: House, monkeypatch: pytest.Monk
 
 async def settle_without_looking(site: House) -> None:
     text = (Path(stores.__file__).parent / "functions" / "settle.sql").read_text()
-    for careful in ("t.user_id = d.user_id and t.event_id = d.event_id and t.sequence = d.sequence",
+    for careful in ("t.event_id = d.event_id and t.number = d.number",
                     "o.event_id = a.event_id and o.user_id = a.user_id"):  # fmt: skip
         assert text.count(careful) == 1 or careful.startswith("t.")
         text = text.replace(careful, "false", 1)
     async with site.sql() as sql:
         await sql.execute("drop index one_live_ticket; alter table tickets drop constraint "
-                          "tickets_user_id_event_id_sequence_key")  # fmt: skip
+                          "tickets_event_id_number_key")  # fmt: skip
         await sql.execute(text)
 
 
 async def test_4_a_skipped_inbox_row_is_found(site: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    sound, victim = InboxStore.add, ""
+    sound, victim = InboxStore.add_issued, ""
 
-    async def skip_one(self: InboxStore, notes: Any) -> Added:
-        return await sound(self, [note for note in notes if note.user_id != victim])
+    async def skip_one(self: InboxStore, tickets: Any, notes: Any) -> set[str]:
+        others = [ticket for ticket in tickets if ticket.user_id != victim]
+        return await sound(self, others, [note for note in notes if note.user_id != victim])
 
-    monkeypatch.setattr(InboxStore, "add", skip_one)
+    monkeypatch.setattr(InboxStore, "add_issued", skip_one)
     await site.start(*ROLES)
     async with crowd(site, capacity=None) as fans:
         unlucky = (await fans.come(FANS))[5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -71,10 +72,11 @@ async def test_places_that_came_back_are_counted_apart_and_journaled(lost: Lost)
     night = lost.night
     for user_id in lost.late:
         await night.crowd.join(lost.event_id, user_id, lost.token(user_id))
-    async with night.keeper.owner.counted.expect(1):
-        night.keeper.owner.sweep_soon()
-        night.keeper.admission.wake.set()
-    row = await night.recovery(lost.event_id)
+    async with asyncio.timeout(30):
+        while (row := await night.recovery(lost.event_id))["by_token"] < 3:  # a sweep may come between two joins
+            async with night.keeper.owner.counted.expect(1):
+                night.keeper.owner.sweep_soon()
+                night.keeper.admission.wake.set()
     assert (row["by_journal"], row["by_token"]) == (5, 3)
     assert row["watermark"] == max(lost.early.values())
     async with journaling(night.config) as journal:
