@@ -110,6 +110,18 @@ async def test_what_was_not_acknowledged_is_sent_again_under_the_same_ids(
     assert [record.message_id for record in records[:50]] == [record.message_id for record in records[50:]]
 
 
+@pytest.mark.parametrize(("sizes", "taken"), [([9_000, 9_000, 9_000], 2), ([20_000, 1], 1), ([1] * 5, 4)])
+async def test_rows_come_in_order_up_to_a_number_of_rows_and_of_messages(
+    database: Database, event_id: str, sizes: list[int], taken: int
+) -> None:
+    for size in sizes:
+        await put(database, event_id, size)
+    async with database.connection() as connection:
+        rows = await OutboxStore(database).oldest_unsent(connection, list(range(SHARDS)), 4)
+        await connection.execute("delete from outbox")
+    assert [len(row.payloads) for row in rows] == sizes[:taken]
+
+
 async def test_the_next_relay_goes_on_where_the_last_one_stopped(
     database: Database, config: Config, event_id: str
 ) -> None:
