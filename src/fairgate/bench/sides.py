@@ -18,6 +18,7 @@ from fairgate.domain.line import LineState
 from fairgate.links import database_of
 from fairgate.local.supervisor import Stack
 from fairgate.queue.lines import Lines
+from fairgate.stores.inbox import InboxStore
 
 # No bound of the line: what is measured is how fast all of it can go.
 UNBOUNDED = 1_000_000
@@ -101,8 +102,7 @@ class FairgateSide:
 
     async def open_line(self, event_id: str, *, paused: bool) -> str:
         state = LineState.PAUSED if paused else LineState.OPEN
-        edge = await (await self._connected()).fetchval("select pg_current_snapshot()::text")
-        self._inbox_before[event_id] = await self._value(_INBOX_ROWS), edge.split(":")[0]
+        self._inbox_before[event_id] = await self._value(_INBOX_ROWS), await InboxStore(self._database).edge()
         await self.lines.create(event_id, rate=float(UNBOUNDED), burst=UNBOUNDED, state=state)
         return event_id
 
@@ -137,12 +137,9 @@ class FairgateSide:
             await self._sql.close()
 
     async def _value(self, query: str, *values: object) -> int:
-        return int(await (await self._connected()).fetchval(query, *values) or 0)
-
-    async def _connected(self) -> asyncpg.Connection[asyncpg.Record]:
         if self._sql is None or self._sql.is_closed():
             self._sql = await books.connect(self.config)
-        return self._sql
+        return int(await self._sql.fetchval(query, *values) or 0)
 
 
 # Rows that were ever offered to the inbox: every batch takes its numbers before it is committed.

@@ -4,7 +4,7 @@ One batch, in this order, so that a crash at any point is repaired by reading th
 
 1. read each record; what cannot be read is set aside with its reason
 2. believe a `ticket-issued` only if SQL has the ticket, and keep its inbox row, all in one statement
-3. update the line's cache of outcomes, and give what is new to the channels
+3. give what is new to the channels, and update the line's cache of outcomes
 4. what was not new or not just so in 2: ask SQL for each ticket, keep what is missing (a repeat adds nothing), and 3
 5. who was missing in 4 gets a bounded time: 4 again for those
 6. dead letters, awaited

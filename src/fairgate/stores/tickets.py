@@ -7,7 +7,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -76,9 +76,9 @@ class TicketStore:
             "numbers": [order.issue.number for order in orders],
             "sources": [order.source for order in orders],
         }
+        ids = ticket_ids(len(orders))
         async with self._database.connection() as connection:
             with _refusals():
-                ids = ticket_ids(len(orders))
                 events = await self._database.queries.settle_all(connection, ids=ids, **columns)
                 if events:
                     return _all_issued(orders, ids, events)
@@ -177,27 +177,15 @@ class TicketStore:
 
 def _all_issued(orders: Sequence[Order], ids: Sequence[str], events: Sequence[Any]) -> list[Outcome]:
     of_event = {row["event_id"]: _at_issue(row) for row in events}
-    return [
-        Issued(
-            Ticket(
-                ticket_id=id,
-                event_id=order.issue.event_id,
-                user_id=order.issue.user_id,
-                sequence=order.issue.sequence,
-                number=order.issue.number,
-                **of_event[order.issue.event_id],
-            )
-        )
-        for id, order in zip(ids, orders, strict=True)
-    ]
+    return [Issued(_ordered(order, id, *of_event[order.issue.event_id])) for id, order in zip(ids, orders, strict=True)]
 
 
-def _at_issue(event: Any) -> dict[str, Any]:
-    """What the tickets of an event have in common."""
+def _at_issue(event: Any) -> tuple[TicketStatus, datetime, datetime | None]:
+    """What the tickets of an event have in common: status, when they were issued and when they expire."""
     issued_at, hold_s = event["issued_at"], event["hold_s"]
     if hold_s is None:
-        return {"status": TicketStatus.CONFIRMED, "issued_at": issued_at, "expires_at": None}
-    return {"status": TicketStatus.PENDING, "issued_at": issued_at, "expires_at": issued_at + timedelta(seconds=hold_s)}
+        return TicketStatus.CONFIRMED, issued_at, None
+    return TicketStatus.PENDING, issued_at, issued_at + timedelta(seconds=hold_s)
 
 
 def _outcome(row: Any, order: Order) -> Outcome:
@@ -216,15 +204,23 @@ def _outcome(row: Any, order: Order) -> Outcome:
 
 
 def _settled_ticket(row: Any, order: Order) -> Ticket:
+    status = TicketStatus(row["status"])
+    return _ordered(order, str(row["ticket_id"]), status, row["issued_at"], row["expires_at"])
+
+
+def _ordered(
+    order: Order, ticket_id: str, status: TicketStatus, issued_at: datetime, expires_at: datetime | None
+) -> Ticket:
+    """The ticket that this order came to; SQL settles none whose number is not the admission's."""
     return Ticket(
-        ticket_id=str(row["ticket_id"]),
+        ticket_id=ticket_id,
         event_id=order.issue.event_id,
         user_id=order.issue.user_id,
         sequence=order.issue.sequence,
-        number=row["number"],
-        status=TicketStatus(row["status"]),
-        issued_at=row["issued_at"],
-        expires_at=row["expires_at"],
+        number=order.issue.number,
+        status=status,
+        issued_at=issued_at,
+        expires_at=expires_at,
     )
 
 
