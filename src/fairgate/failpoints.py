@@ -59,7 +59,7 @@ CATALOGUE: Mapping[str, str] = {
     "relay.marked": "The rows are marked as sent; the next ones are not read.",
     "journal.taken": "Entries of the journal are read; Kafka has none of them.",
     "journal.published": "Kafka has the entries; they are still in Valkey.",
-    "journal.trimmed": "The entries are gone from Valkey; the next ones are not read.",
+    "journal.forgotten": "Valkey has forgotten the entries that Kafka has; the next ones are not sent.",
     # ---- ticketing
     "consumer.polled": "The thread that polls has records; nobody has been handed any.",
     "ticketing.taken": "Records are taken; SQL has not settled them.",

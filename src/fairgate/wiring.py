@@ -26,7 +26,7 @@ from fairgate.notification.tell import Notification
 from fairgate.ops.audit import Audit
 from fairgate.ops.lag import LagWatch, readings
 from fairgate.ops.orphans import ClaimWatch
-from fairgate.outbox.journal import Journal
+from fairgate.outbox.journal import AWAITED_ROUND_S, ROUND_S, Journal
 from fairgate.outbox.prune import Prune as OutboxPrune
 from fairgate.outbox.relay import Relay
 from fairgate.outbox.sweep import LostAdmissions, Sweep, UntoldTickets
@@ -127,7 +127,10 @@ def relay(links: Links, ready: Ready) -> list[Service]:
         Sweep(UntoldTickets(links.database), links.log_of(NOTIFICATION_GROUP), names.ticket_issued, shards),
     ]
     publisher = Publisher(lambda: OrderedProducer(config, f"{links.owner}-journal"), "journal-producer")
-    journal = Journal(JournalStore(links.line), links.book, shards, publisher, names.queue_journal)
+    journal = Journal(
+        *(JournalStore(links.line), links.book, shards, publisher, names.queue_journal),
+        round_s=AWAITED_ROUND_S if links.joins_wait else ROUND_S,
+    )
     ear = Listener(links.valkey, JOURNAL_CHANNEL, journal.heard, journal.sweep_soon)
     accounts = Accounts(links.database, links.line.channel)
     watches: list[Service] = [LagWatch(links.database, readings(config), shards), ClaimWatch(accounts, shards)]

@@ -39,7 +39,7 @@ POINTS: Mapping[str, list[str]] = {
     ],
     "relay": [
         *("relay.read", "relay.sent_one", "relay.sent", "relay.acknowledged", "relay.marked"),
-        *("journal.taken", "journal.published", "journal.trimmed"),
+        *("journal.taken", "journal.published", "journal.forgotten"),
     ],
     "ticketing": [
         *("consumer.polled", "ticketing.taken", "ticketing.settled", "transaction.sent_one", "transaction.sent"),

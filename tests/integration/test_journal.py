@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,9 +13,9 @@ import pytest
 from fairgate.config import Config
 from fairgate.domain.line import Line, LineState
 from fairgate.domain.place import Place
-from fairgate.errors import StaleGeneration, Unavailable
+from fairgate.errors import Unavailable
 from fairgate.outbox import journal as outbox_journal
-from fairgate.stores.journal import Taken
+from fairgate.stores.journal import Reached, Taken
 from fairgate.stores.line import NOWHERE, LineStore
 from fairgate.stores.valkey import Channel
 from fairgate.streams.producer import OrderedProducer
@@ -104,10 +104,9 @@ async def test_entries_of_a_line_that_was_being_recovered_go_without_another_not
         monkeypatch.setattr(outbox_journal, "SWEEP_S", 3_600.0)
         take, refused = journal._store.take, itertools.count()
 
-        async def late(line: Line) -> Taken:
-            if line.event_id == event_id and next(refused) < 3:
-                raise StaleGeneration
-            return await take(line)
+        async def late(lines: Sequence[Line], reached: Mapping[str, Reached]) -> list[Taken]:
+            ready = [line for line in lines if line.event_id != event_id or next(refused) >= 3]
+            return await take(ready, reached)
 
         monkeypatch.setattr(journal._store, "take", late)
         async with journal.signals["journaled"].expect(1):

@@ -70,5 +70,5 @@ async def until_empty(journal: Journal, store: LineStore, event_id: str, within_
     """Until Kafka has all of this line's journal."""
     async with asyncio.timeout(within_s):
         while await store.channel.command("XLEN", store.keys(event_id).journal):
-            async with journal.signals["journaled"].expect(1, within_s):
-                journal.heard(event_id)
+            journal.heard(event_id)
+            await asyncio.sleep(0.02)

@@ -1,6 +1,6 @@
 """Moves the lines' journals from Valkey to topic `queue-journal`, and writes snapshots where an era begins.
 
-    {K}:journal ──oldest entries──▶ produce (acks=all) ──all acknowledged──▶ trim, say "journaled up to here"
+    {K}:journal ──oldest entries──▶ produce (acks=all) ──all acknowledged──▶ say "journaled up to here", forget
 
 One process holds the shard, but nothing depends on it: what is in the topic means the same in any order and any number
 of times (`domain/journal.py`). Entries leave Valkey only when Kafka has them, and only if the server is still the one
@@ -24,7 +24,7 @@ from fairgate.domain.messages import QueueJournal, cloud_event_headers
 from fairgate.errors import StaleGeneration
 from fairgate.failpoints import failpoint
 from fairgate.lifecycle import Service
-from fairgate.stores.journal import KINDS, Entry, JournalStore, Taken
+from fairgate.stores.journal import KINDS, Entry, JournalStore, Reached, Taken
 from fairgate.stores.leases import Shards
 from fairgate.stores.lines import LineBook
 from fairgate.streams.producer import Headers
@@ -36,7 +36,11 @@ T = TypeVar("T")
 SWEEP_S = 2.0
 # Rounds begin this far apart: a rush is worth one request to the brokers, not ten small ones that each copies twice.
 # After a quiet moment nobody waits for it.
-ROUND_S = 0.025
+ROUND_S = 0.1
+# Where joins are answered when Kafka has them.
+AWAITED_ROUND_S = 0.025
+# And the further, the more lines a round had: of a thousand, each has several joins to take then, not one.
+LINE_S = 0.00025
 # A line that this process knows to be older or newer than the server does: the next notice of it may be far away.
 STALE_S = 0.1
 
@@ -52,16 +56,28 @@ class Journal(Service):
 
     name = "journal"
 
-    def __init__(self, store: JournalStore, book: LineBook, shards: Shards, publisher: Publisher, topic: str) -> None:
+    def __init__(
+        self,
+        store: JournalStore,
+        book: LineBook,
+        shards: Shards,
+        publisher: Publisher,
+        topic: str,
+        *,
+        round_s: float = ROUND_S,
+    ) -> None:
         super().__init__()
         self._store, self._book, self._shards = store, book, shards
         self._publisher, self._topic = publisher, topic
+        self._round_s, self._apart_s = round_s, round_s
         self._stirred: set[str] = set()
+        # What Kafka has and Valkey is still to forget: with the next round, one call for both.
+        self._reached: dict[str, Reached] = {}
         self._swept_at = self._round_at = float("-inf")
 
-    def heard(self, event_id: str) -> None:
-        """This line's empty journal has an entry now."""
-        self._stirred.add(event_id)
+    def heard(self, event_ids: str) -> None:
+        """These lines' journals have new entries; a space between two."""
+        self._stirred.update(event_ids.split(" "))
         self.wake.set()
 
     def sweep_soon(self) -> None:
@@ -71,19 +87,19 @@ class Journal(Service):
 
     async def run_once(self) -> bool:
         await self._sweep()
-        await asyncio.sleep(max(0.0, self._round_at + ROUND_S - time.monotonic()))
+        await asyncio.sleep(max(0.0, self._round_at + self._apart_s - time.monotonic()))
         self._round_at = time.monotonic()
         lines = self._ours(self._stirred)
+        self._apart_s = max(self._round_s, LINE_S * len(lines))
         self._stirred.clear()
         try:
             more, stale = await self._move(lines)
         except Exception:
             self._stirred |= {line.event_id for line in lines}
             raise
-        more |= self._stirred
-        self._stirred = more | stale
+        self._stirred |= more | stale
         self.idle_s = STALE_S if stale else SWEEP_S
-        return bool(more)
+        return bool(self._stirred - stale)
 
     async def teardown(self) -> None:
         await self._publisher.close()
@@ -107,8 +123,10 @@ class Journal(Service):
 
     async def _move(self, lines: Sequence[Line]) -> tuple[set[str], set[str]]:
         """Once around for these lines. → those that have more, and those that are being recovered."""
-        taken = [one for one in await asyncio.gather(*(_unless_stale(self._store.take(line)) for line in lines)) if one]
+        taken = await self._store.take(lines, self._reached)
         stale = {line.event_id for line in lines} - {one.line.event_id for one in taken}
+        if self._forgotten(lines):
+            failpoint("journal.forgotten")
         for one in taken:
             await self._mind_the_era(one)
         full = [one for one in taken if one.entries]
@@ -118,11 +136,15 @@ class Journal(Service):
             await self._publisher.publish(self._topic, records)
             failpoint("journal.published")
             telemetry.PUBLISHED.labels("queue-journal").inc(len(records))
-        left = await asyncio.gather(*(_unless_stale(self._store.trim(one)) for one in full))
-        failpoint("journal.trimmed")
-        self.signals["journaled"].fire(sum(len(one.entries) for one in full))
-        more = {one.line.event_id for one, count in zip(full, left, strict=True) if count}
-        return more | {one.line.event_id for one in taken if one.gap}, stale
+        if full:
+            self._reached |= {one.line.event_id: one.reached for one in full}
+            await self._store.say_reached(full)
+            self.signals["journaled"].fire(sum(len(one.entries) for one in full))
+        return {one.line.event_id for one in taken if one.entries or one.gap}, stale
+
+    def _forgotten(self, lines: Sequence[Line]) -> bool:
+        """Valkey has forgotten of these what Kafka has, or is another server by now. → whether there was anything."""
+        return bool([line for line in lines if self._reached.pop(line.event_id, None)])
 
     async def _mind_the_era(self, taken: Taken) -> None:
         """A new one where the journal has a gap, and where the topic will soon forget the last snapshot."""

@@ -29,9 +29,10 @@ class Journaled:
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     def heard(self, message: str) -> None:
-        """`<event id> <stream id> <fence>`."""
-        event_id, stream_id, fence = message.split(" ")
-        self._note(event_id, fence, stream_id)
+        """A line for each: `<event id> <stream id> <fence>`."""
+        for said in message.split("\n"):
+            event_id, stream_id, fence = said.split(" ")
+            self._note(event_id, fence, stream_id)
 
     def ask_all(self) -> None:
         """Notices may have been lost: everybody who waits asks."""

@@ -8,10 +8,11 @@ era begins: what stands before is told by a snapshot.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from fairgate.domain.line import Line, first_sequence
+from fairgate.errors import StaleGeneration
 from fairgate.stores.keys import JOURNAL_CHANNEL, JOURNALED_CHANNEL
 from fairgate.stores.line import LineStore
 from fairgate.stores.valkey import Script
@@ -22,7 +23,7 @@ SCAN_MAX = 2_000
 
 KINDS: Mapping[str, Literal["joined", "left"]] = {"j": "joined", "p": "joined", "l": "left"}
 
-_TAKE, _TRIM, _ERA, _SCAN = (Script(f"journal_{name}") for name in ("take", "trim", "era", "scan"))
+_TAKE, _ERA, _SCAN = (Script(f"journal_{name}") for name in ("take", "era", "scan"))
 
 
 class Entry(NamedTuple):
@@ -33,6 +34,13 @@ class Entry(NamedTuple):
     era: int
     users: list[str]
     sequences: list[int]
+
+
+class Reached(NamedTuple):
+    """Kafka has a line's journal up to this entry. Stream ids are those of the server that `fence` names."""
+
+    fence: str
+    entry_id: str
 
 
 class Taken(NamedTuple):
@@ -46,8 +54,9 @@ class Taken(NamedTuple):
     entries: list[Entry]
 
     @property
-    def full(self) -> bool:
-        return len(self.entries) >= TAKE_MAX
+    def reached(self) -> Reached:
+        """Where the journal stands once Kafka has these."""
+        return Reached(self.fence, self.entries[-1].id)
 
 
 class JournalStore:
@@ -56,22 +65,36 @@ class JournalStore:
     def __init__(self, store: LineStore) -> None:
         self._store = store
 
-    async def take(self, line: Line) -> Taken:
-        k = self._store.keys(line.event_id)
-        fence = await self._store.fence_of(line)
-        era, gap, snapshot_at, *flat = await self._store.channel.run(_TAKE, [k.journal, k.state], [fence, TAKE_MAX])
-        entries = [entry(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
-        return Taken(line, fence, era, bool(gap), snapshot_at, entries)
-
-    async def trim(self, taken: Taken) -> int:
-        """Kafka has these. → how many remain."""
-        k = self._store.keys(taken.line.event_id)
-        left: int = await self._store.channel.run(
-            _TRIM,
-            [k.journal, k.state],
-            [taken.fence, taken.entries[-1].id, JOURNALED_CHANNEL, taken.line.event_id],
+    async def take(self, lines: Sequence[Line], reached: Mapping[str, Reached]) -> list[Taken]:
+        """Of each line the oldest entries behind what Kafka has (`reached`, by event id), which is forgotten here. A
+        line that this server does not hold as SQL names it is left out.
+        """
+        await self._store.channel.connect()
+        asked: list[tuple[Line, str]] = [(line, self._store.fence(line)) for line in lines]
+        answers = await self._store.channel.run_each(
+            _TAKE,
+            [
+                ([k.journal, k.state], [fence, TAKE_MAX, known.entry_id if known and known.fence == fence else ""])
+                for line, fence in asked
+                for k in [self._store.keys(line.event_id)]
+                for known in [reached.get(line.event_id)]
+            ],
         )
-        return left
+        taken = []
+        for (line, fence), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, StaleGeneration):
+                continue
+            if isinstance(answer, Exception):
+                raise answer
+            era, gap, snapshot_at, *flat = answer
+            entries = [entry(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
+            taken.append(Taken(line, fence, era, bool(gap), snapshot_at, entries))
+        return taken
+
+    async def say_reached(self, taken: Sequence[Taken]) -> None:
+        """Kafka has these: whoever waits for it hears so at once."""
+        said = [f"{one.line.event_id} {one.reached.entry_id} {one.fence}" for one in taken]
+        await self._store.channel.command("PUBLISH", JOURNALED_CHANNEL, "\n".join(said))
 
     async def begin_era(self, taken: Taken) -> None:
         """End the gap, if there is one; who waits now is to be told by a snapshot."""

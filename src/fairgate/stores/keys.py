@@ -5,8 +5,8 @@ from __future__ import annotations
 from fairgate.domain.ids import LOBBY
 
 WAKE_CHANNEL = "fairgate:wake"  # a join into an empty line wakes admission: the message is the event id
-JOURNAL_CHANNEL = "fairgate:journal"  # an empty journal has an entry now: the message is the event id
-JOURNALED_CHANNEL = "fairgate:journaled"  # Kafka has a line's journal up to here: "<event id> <stream id> <fence>"
+JOURNAL_CHANNEL = "fairgate:journal"  # these journals have new entries: event ids, with a space between them
+JOURNALED_CHANNEL = "fairgate:journaled"  # Kafka has journals up to here: "<event id> <stream id> <fence>", a line each
 SESSIONS_GENERATION = "sessions:generation"
 LIVE_PROCESSES = "live:processes"  # ZSET: live process id → heartbeat (epoch s)
 

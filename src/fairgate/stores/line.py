@@ -10,7 +10,8 @@ import msgspec
 from fairgate.domain.line import Line, first_sequence
 from fairgate.domain.place import Outcome, Place, Status
 from fairgate.errors import FairgateError, LineNotOpen, StaleGeneration
-from fairgate.stores.keys import JOURNAL_CHANNEL, WAKE_CHANNEL, LineKeys, canary
+from fairgate.stores.keys import WAKE_CHANNEL, LineKeys, canary
+from fairgate.stores.stirred import Stirred
 from fairgate.stores.valkey import Channel, Script
 
 # A batch must not hold the server so long that another line's callers notice (512 joins are about 1 ms).
@@ -79,6 +80,7 @@ class LineStore:
     def __init__(self, channel: Channel, journal_max_bytes: int = JOURNAL_MAX_BYTES) -> None:
         self.channel, self._journal_max_bytes = channel, journal_max_bytes
         self._keys: dict[str, LineKeys] = {}
+        self._stirred = Stirred(channel)
 
     def keys(self, event_id: str) -> LineKeys:
         keys = self._keys.get(event_id)
@@ -102,12 +104,12 @@ class LineStore:
             _JOIN,
             [k.line, k.sequence, k.claims, k.state, k.outcomes, k.journal],
             [
-                *(fence, first, WAKE_CHANNEL, line.event_id, JOURNAL_CHANNEL, self._journal_max_bytes),
+                *(fence, first, WAKE_CHANNEL, line.event_id, self._journal_max_bytes),
                 *(len(older), *(word for pair in older for word in pair)),
                 *users,
             ],
         )
-        return _answered(answer, fence)
+        return self._journaling(line, _answered(answer, fence))
 
     async def positions(self, line: Line, users: Sequence[str]) -> list[Place]:
         """Where each stands, in their order; status `none` where Valkey does not know. At most `READS_MAX` users."""
@@ -123,9 +125,15 @@ class LineStore:
         answer = await self.channel.run(
             _LEAVE,
             [k.line, k.claims, k.state, k.outcomes, k.journal],
-            [fence, user_id, JOURNAL_CHANNEL, line.event_id, self._journal_max_bytes],
+            [fence, user_id, self._journal_max_bytes],
         )
-        return _answered(answer, fence)
+        return self._journaling(line, _answered(answer, fence))
+
+    def _journaling(self, line: Line, answered: Answered) -> Answered:
+        """What these places rest on may be new: the relay is told."""
+        if answered.journal_id:
+            self._stirred.add(line.event_id)
+        return answered
 
     async def board(self, line: Line, steps: int) -> Board:
         k = self.keys(line.event_id)

@@ -51,9 +51,10 @@ def settings(config: Config, group: str, slot: int, *, ends: bool = False, leave
         "isolation.level": "read_committed",
         "max.poll.interval.ms": max(config.max_poll_interval_s, config.group_session_s) * 1000,
         "enable.partition.eof": ends,
-        # A record is here a moment after it was written; an empty fetch waits at the broker, not here.
+        # A record is here a moment after it was written; an empty fetch waits at the broker, not here, and costs
+        # it as much as a full one.
         "fetch.min.bytes": 1,
-        "fetch.wait.max.ms": 50,
+        "fetch.wait.max.ms": 500,
         "fetch.error.backoff.ms": 50,
         # A paused partition throws away what was fetched ahead: fetch no more than the hand-over can take.
         "queued.min.messages": HIGH,

@@ -1,8 +1,8 @@
 #!lua
 -- Give each user a place, or say which place or outcome the user already has. Refused as a whole where memory is full.
 -- KEYS 1 line (ZSET) 2 sequence counter 3 claims (ZSET) 4 state (hash) 5 outcomes (hash) 6 journal (stream)
--- ARGV 1 fence 2 first sequence of the generation 3 wake channel 4 event id 5 journal channel 6 bytes that the journal may
---      hold 7 how many tokens, then of each: number of its user (from 1), sequence; then the user ids (at most 512)
+-- ARGV 1 fence 2 first sequence of the generation 3 wake channel 4 event id 5 bytes that the journal may hold
+--      6 how many tokens, then of each: number of its user (from 1), sequence; then the user ids (at most 512)
 -- → {size, recovering, journal id, then for each user: sequence, position} where position is
 --     > 0 waiting   0 admitted (claimed)   -1 refused: not open   -2 told: sold out   -3 see the outcome in place of the sequence
 --   and the journal id is the entry after which all of these places are safe ('+': none, Kafka is away for too long)
@@ -10,9 +10,9 @@
 local state = redis.call('HMGET', KEYS[4], 'fence', 'state', 'sold_out', 'held', 'joined', 'era', 'journal_bytes',
   'journal_last', 'recovering')
 if state[1] ~= ARGV[1] then return redis.error_reply('FGSTALE the line is not prepared here') end
-local shown = tonumber(ARGV[7])
+local shown = tonumber(ARGV[6])
 local users = {}
-for i = 8 + 2 * shown, #ARGV do users[#users + 1] = ARGV[i] end
+for i = 7 + 2 * shown, #ARGV do users[#users + 1] = ARGV[i] end
 local before = redis.call('ZCARD', KEYS[1])
 local first, joined = tonumber(ARGV[2]), tonumber(state[5] or '0')
 local era, bytes, last = state[6] or '0', tonumber(state[7] or '0'), state[8] or ''
@@ -21,9 +21,8 @@ local HOLDS = {admitted = true, issued = true, confirmed = true}
 
 local function note(kind, text)
   if last == '+' then return end
-  if bytes == 0 then redis.call('PUBLISH', ARGV[5], ARGV[4]) end
   bytes = bytes + #text + 32
-  if bytes > tonumber(ARGV[6]) then
+  if bytes > tonumber(ARGV[5]) then
     redis.call('DEL', KEYS[6])
     bytes, last = 0, '+'
   else
@@ -45,7 +44,7 @@ end
 
 if shown > 0 then
   local back = {}
-  for i = 8, 7 + 2 * shown, 2 do
+  for i = 7, 6 + 2 * shown, 2 do
     local user, sequence = users[tonumber(ARGV[i])], tonumber(ARGV[i + 1])
     if comes_back(user, sequence) then
       redis.call('ZADD', KEYS[1], ARGV[i + 1], user)

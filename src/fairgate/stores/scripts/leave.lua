@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Give up the place. While claimed or admitted it is too late: the answer says so. Where memory is full it works too.
 -- KEYS 1 line (ZSET) 2 claims (ZSET) 3 state (hash) 4 outcomes (hash) 5 journal (stream)
--- ARGV 1 fence 2 user id 3 journal channel 4 event id 5 bytes that the journal may hold
+-- ARGV 1 fence 2 user id 3 bytes that the journal may hold
 -- → {size, recovering, journal id, sequence, position} as in join.lua and position.lua; position -5: has left now
 local state = redis.call('HMGET', KEYS[3], 'fence', 'era', 'journal_bytes', 'journal_last', 'recovering')
 if state[1] ~= ARGV[1] then return redis.error_reply('FGSTALE the line is not prepared here') end
@@ -13,10 +13,9 @@ if score then
   redis.call('ZREM', KEYS[1], user)
   redis.call('HINCRBY', KEYS[3], 'left', 1)
   if last ~= '+' then
-    if bytes == 0 then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
     local text = sequence .. ' ' .. user
     bytes = bytes + #text + 32
-    if bytes > tonumber(ARGV[5]) then
+    if bytes > tonumber(ARGV[3]) then
       redis.call('DEL', KEYS[5])
       bytes, last = 0, '+'
     else
