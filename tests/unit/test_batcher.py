@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fairgate.domain.line import Line, LineState
 from fairgate.domain.place import Place, Status
 from fairgate.errors import FairgateError, Unavailable, UnknownLine
-from fairgate.queue.batcher import Batcher
+from fairgate.queue.batcher import Batcher, Came, Later
 
 Answered = Place | FairgateError
 
@@ -29,6 +29,9 @@ class Server:
         self.batches: list[tuple[str, list[str]]] = []
         self.let = asyncio.Event()
 
+    def ask(self, known: Line, users: Sequence[str], came: Came) -> None:
+        came(Later(self.send(known, users)))
+
     async def send(self, known: Line, users: Sequence[str]) -> list[Answered]:
         self.batches.append((known.event_id, list(users)))
         await self.let.wait()
@@ -45,7 +48,7 @@ async def ask(batcher: Batcher, event_id: str, user_id: str) -> Answered:
 
 async def test_what_comes_while_a_batch_is_away_goes_together() -> None:
     server = Server()
-    batcher = Batcher(server.send, line, 100)
+    batcher = Batcher(server.ask, line, 100)
     first = asyncio.create_task(ask(batcher, "e", "a"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -59,7 +62,7 @@ async def test_what_comes_while_a_batch_is_away_goes_together() -> None:
 async def test_a_batch_is_never_larger_than_its_bound() -> None:
     server = Server()
     server.let.set()
-    batcher = Batcher(server.send, line, 10)
+    batcher = Batcher(server.ask, line, 10)
     await asyncio.gather(*(ask(batcher, "e", str(i)) for i in range(95)))
     assert max(len(users) for _, users in server.batches) <= 10
     assert [user for _, users in server.batches for user in users] == [str(i) for i in range(95)]
@@ -67,7 +70,7 @@ async def test_a_batch_is_never_larger_than_its_bound() -> None:
 
 async def test_lines_do_not_wait_for_each_other() -> None:
     server = Server()
-    batcher = Batcher(server.send, line, 100)
+    batcher = Batcher(server.ask, line, 100)
     tasks = [asyncio.create_task(ask(batcher, event_id, "a")) for event_id in ("one", "two")]
     for _ in range(4):
         await asyncio.sleep(0)
@@ -79,7 +82,7 @@ async def test_lines_do_not_wait_for_each_other() -> None:
 async def test_a_failed_batch_answers_everybody_and_the_next_one_is_sent() -> None:
     server = Server()
     server.let.set()
-    batcher = Batcher(server.send, line, 100)
+    batcher = Batcher(server.ask, line, 100)
     answers = await asyncio.gather(ask(batcher, "e", "bad"), ask(batcher, "e", "neighbour"))
     assert all(isinstance(answer, Unavailable) for answer in answers)
     assert isinstance(await ask(batcher, "e", "c"), Place)
@@ -88,7 +91,26 @@ async def test_a_failed_batch_answers_everybody_and_the_next_one_is_sent() -> No
 async def test_an_unknown_line_is_told_to_its_own_callers_only() -> None:
     server = Server()
     server.let.set()
-    batcher = Batcher(server.send, line, 100)
+    batcher = Batcher(server.ask, line, 100)
     unknown, known = await asyncio.gather(ask(batcher, "none", "a"), ask(batcher, "e", "a"))
     assert isinstance(unknown, UnknownLine)
     assert isinstance(known, Place)
+
+
+async def test_what_is_answered_at_once_needs_no_task_and_keeps_the_order() -> None:
+    """A callback that answers inside the call: the next batch follows, and nobody is answered twice or never."""
+    seen: list[list[str]] = []
+
+    def answered(_: Line, users: Sequence[str], came: Came) -> None:
+        seen.append(list(users))
+        came([Place(Status.WAITING, int(user), 1, 1) for user in users])
+
+    batcher: Batcher[str] = Batcher(answered, line, 3)
+    found: list[Answered] = []
+    for number in range(8):
+        batcher.add("e", str(number), found.append)
+    before = asyncio.all_tasks()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert [place.sequence for place in found if isinstance(place, Place)] == list(range(8))
+    assert seen == [["0", "1", "2"], ["3", "4", "5"], ["6", "7"]]

@@ -40,7 +40,7 @@ ROUND_S = 0.1
 # Where joins are answered when Kafka has them.
 AWAITED_ROUND_S = 0.025
 # And the further, the more lines a round had: of a thousand, each has several joins to take then, not one.
-LINE_S = 0.00025
+LINE_S = 0.0005
 # A line that this process knows to be older or newer than the server does: the next notice of it may be far away.
 STALE_S = 0.1
 

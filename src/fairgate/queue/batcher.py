@@ -1,13 +1,15 @@
 """Gathers what arrives while the last batch is in flight, and sends it as one call per line.
 
-At low load a batch is one user and waits for nothing. An answer is a callback, so that the hot lane needs no task.
+At low load a batch is one user and waits for nothing but the end of the loop's turn. An answer is a callback, so that
+the hot lane needs no task; with a thousand lines each batch is a call of its own, so that it must not need one either.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from fairgate.domain.line import Line
 from fairgate.domain.place import Place
@@ -26,7 +28,15 @@ class Settling(NamedTuple):
     until: Awaitable[None]
 
 
-Send: TypeAlias = Callable[[Line, Sequence[T]], Awaitable[Answers | Settling]]
+class Later(NamedTuple):
+    """Somebody else must be asked first."""
+
+    answers: Awaitable[Answers | Settling]
+
+
+Came: TypeAlias = Callable[[Answers | Settling | Later], None]
+# Asks for all of these and calls back once, maybe before it returns; where it raises, it never will.
+Ask: TypeAlias = Callable[[Line, Sequence[T], Came], None]
 
 # Beyond this many unanswered users the process says 503 rather than grow: a second of work at full speed.
 WAITING_MAX = 50_000
@@ -35,11 +45,12 @@ WAITING_MAX = 50_000
 class Batcher(Generic[T]):
     """One kind of call (join or position) for all lines. `add` answers exactly once, maybe before it returns."""
 
-    def __init__(self, send: Send[T], line_of: Callable[[str], Line], batch_max: int) -> None:
-        self._send, self._line_of, self._batch_max = send, line_of, batch_max
+    def __init__(self, ask: Ask[T], line_of: Callable[[str], Line], batch_max: int) -> None:
+        self._ask, self._line_of, self._batch_max = ask, line_of, batch_max
         self._gathered: dict[str, list[tuple[T, Answer]]] = {}
-        self._in_flight: dict[str, asyncio.Task[None]] = {}
-        self._settling: set[asyncio.Task[None]] = set()
+        self._in_flight: set[str] = set()
+        self._beginning: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._unanswered = 0
 
     def add(self, event_id: str, asked: T, answer: Answer) -> None:
@@ -52,35 +63,54 @@ class Batcher(Generic[T]):
             waiting = self._gathered[event_id] = []
         waiting.append((asked, answer))
         if event_id not in self._in_flight:
-            self._in_flight[event_id] = asyncio.get_running_loop().create_task(self._drain(event_id))
+            self._in_flight.add(event_id)
+            if not self._beginning:
+                asyncio.get_running_loop().call_soon(self._begin)
+            self._beginning.append(event_id)
 
-    async def _drain(self, event_id: str) -> None:
-        """Send batch after batch until nothing is gathered."""
-        try:
-            while waiting := self._gathered.pop(event_id, None):
-                for start in range(0, len(waiting), self._batch_max):
-                    await self._batch(event_id, waiting[start : start + self._batch_max])
-        finally:
-            del self._in_flight[event_id]
+    def _begin(self) -> None:
+        beginning, self._beginning = self._beginning, []
+        for event_id in beginning:
+            self._next(event_id)
 
-    async def _batch(self, event_id: str, batch: list[tuple[T, Answer]]) -> None:
+    def _next(self, event_id: str) -> None:
+        """The next batch of this line, if anything is gathered: one at a time, since who asks later is placed later."""
+        waiting = self._gathered.pop(event_id, None)
+        if waiting is None:
+            self._in_flight.discard(event_id)
+            return
+        batch = waiting[: self._batch_max]
+        if len(waiting) > len(batch):
+            self._gathered[event_id] = waiting[len(batch) :]
         try:
-            answers = await self._send(self._line_of(event_id), [asked for asked, _ in batch])
+            self._ask(self._line_of(event_id), [asked for asked, _ in batch], partial(self._came, event_id, batch))
         except Exception as error:
-            answers = [_ours(error)] * len(batch)
+            self._came(event_id, batch, [as_ours(error)] * len(batch))
+
+    def _came(self, event_id: str, batch: list[tuple[T, Answer]], answers: Answers | Settling | Later) -> None:
+        if isinstance(answers, Later):
+            self._start(self._wait(event_id, batch, answers))
+            return
         if isinstance(answers, Settling):  # the next batch does not wait for this one's word
-            task = asyncio.get_running_loop().create_task(self._settle(batch, answers))
-            self._settling.add(task)
-            task.add_done_callback(self._settling.discard)
+            self._start(self._settle(batch, answers))
         else:
             self._answer(batch, answers)
+        self._next(event_id)
+
+    async def _wait(self, event_id: str, batch: list[tuple[T, Answer]], later: Later) -> None:
+        answers: Answers | Settling
+        try:
+            answers = await later.answers
+        except Exception as error:
+            answers = [as_ours(error)] * len(batch)
+        self._came(event_id, batch, answers)
 
     async def _settle(self, batch: list[tuple[T, Answer]], settling: Settling) -> None:
         answers = settling.answers
         try:
             await settling.until
         except Exception as error:
-            answers = [_ours(error)] * len(batch)
+            answers = [as_ours(error)] * len(batch)
         self._answer(batch, answers)
 
     def _answer(self, batch: list[tuple[T, Answer]], answers: Answers) -> None:
@@ -88,6 +118,12 @@ class Batcher(Generic[T]):
         for (_, answer), value in zip(batch, answers, strict=True):
             answer(value)
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-def _ours(error: Exception) -> FairgateError:
+
+def as_ours(error: Exception) -> FairgateError:
+    """What a user may be told."""
     return error if isinstance(error, FairgateError) else Unavailable(repr(error))

@@ -14,7 +14,7 @@ from fairgate.domain.line import Line
 from fairgate.domain.place import Outcome, Place, PlaceSigner, Status
 from fairgate.errors import FairgateError, NotJournaled, StaleGeneration, Unavailable
 from fairgate.failpoints import failpoint
-from fairgate.queue.batcher import Answer, Answers, Batcher, Settling
+from fairgate.queue.batcher import Answer, Answers, Batcher, Came, Later, Settling, as_ours
 from fairgate.queue.journaled import Journaled
 from fairgate.stores.database import Database
 from fairgate.stores.line import JOINS_MAX, READS_MAX, Answered, Board, LineStore
@@ -75,8 +75,8 @@ class Queue:
         self._lines, self._store, self._database = lines, store, database
         self.signer, self._journaled = signer, journaled
         self._joins_wait = joins_wait and journaled is not None
-        self._joins: Batcher[str | Shown] = Batcher(self._send_joins, lines.get, JOINS_MAX)
-        self._reads: Batcher[str] = Batcher(self._send_reads, lines.get, READS_MAX)
+        self._joins: Batcher[str | Shown] = Batcher(self._ask_joins, lines.get, JOINS_MAX)
+        self._reads: Batcher[str] = Batcher(self._ask_reads, lines.get, READS_MAX)
         self._boards: dict[str, tuple[float, PublicBoard]] = {}
         self._reading: dict[str, asyncio.Lock] = {}
 
@@ -157,18 +157,61 @@ class Queue:
             bound=seen.bound,
         )
 
+    # ---- joins, a batch at a time: a callback while all is well, a task where the way is longer
+
+    def _ask_joins(self, line: Line, asked: Sequence[str | Shown], came: Came) -> None:
+        if not self._store.ready(line):
+            came(Later(self._send_joins(line, asked)))
+            return
+        users, shown = _named(asked)
+
+        def answered(answer: Answered | Exception) -> None:
+            if isinstance(answer, Exception):
+                came(self._failed(answer, asked, lambda: self._send_joins(line, asked)))
+            else:
+                came(self._joined(line, answer))
+
+        self._store.begin_join(line, users, shown, answered)
+
     async def _send_joins(self, line: Line, asked: Sequence[str | Shown]) -> Answers | Settling:
-        users = [one if isinstance(one, str) else one.user_id for one in asked]
-        shown = [(i, one.sequence) for i, one in enumerate(asked) if isinstance(one, Shown)]
-        answered = await self._current(line, lambda known: self._store.join(known, users, shown))
+        users, shown = _named(asked)
+        return self._joined(line, await self._current(line, lambda known: self._store.join(known, users, shown)))
+
+    def _joined(self, line: Line, answered: Answered) -> Answers | Settling:
         failpoint("queue.joined")
         if self._journaled is None or not self._joins_wait:
             return answered.places
         return Settling(answered.places, self._journaled.wait(line.event_id, answered))
 
-    async def _send_reads(self, line: Line, users: Sequence[str]) -> Sequence[Place | FairgateError]:
-        """What Valkey does not know, and what may have moved on behind it, SQL is asked, all users at once."""
+    def _failed(
+        self, error: Exception, asked: Sequence[object], again: Callable[[], Awaitable[Answers | Settling]]
+    ) -> Answers | Later:
+        """The long way for settings that have moved on. Everything else is the answer."""
+        return Later(again()) if isinstance(error, StaleGeneration) else [as_ours(error)] * len(asked)
+
+    # ---- reads
+
+    def _ask_reads(self, line: Line, users: Sequence[str], came: Came) -> None:
+        if not self._store.ready(line):
+            came(Later(self._send_reads(line, users)))
+            return
+
+        def answered(answer: list[Place] | Exception) -> None:
+            if isinstance(answer, Exception):
+                came(self._failed(answer, users, lambda: self._send_reads(line, users)))
+            elif _ASK_SQL.isdisjoint([place.status for place in answer]):
+                came(answer)
+            else:
+                came(Later(self._made_sure(line, users, answer)))
+
+        self._store.begin_positions(line, users, answered)
+
+    async def _send_reads(self, line: Line, users: Sequence[str]) -> Answers:
         places = await self._current(line, lambda known: self._store.positions(known, users))
+        return await self._made_sure(line, users, places)
+
+    async def _made_sure(self, line: Line, users: Sequence[str], places: Sequence[Place]) -> Answers:
+        """What Valkey does not know, and what may have moved on behind it, SQL is asked, all users at once."""
         unsure = [i for i, place in enumerate(places) if place.status in _ASK_SQL]
         if not unsure:
             return places
@@ -199,6 +242,12 @@ class Queue:
     async def _standings(self, event_id: str, users: Sequence[str]) -> dict[str, Outcome]:
         async with self._database.connection() as connection:
             return await read_standings(self._database, connection, event_id, users)
+
+
+def _named(asked: Sequence[str | Shown]) -> tuple[list[str], list[tuple[int, int]]]:
+    """The users, and of who shows a token the index among them and the sequence."""
+    users = [one if isinstance(one, str) else one.user_id for one in asked]
+    return users, [(i, one.sequence) for i, one in enumerate(asked) if isinstance(one, Shown)]
 
 
 def _one(answered: Answered) -> Place:

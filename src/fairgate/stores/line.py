@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,7 +13,7 @@ from fairgate.domain.place import Outcome, Place, Status
 from fairgate.errors import FairgateError, LineNotOpen, StaleGeneration
 from fairgate.stores.keys import WAKE_CHANNEL, LineKeys, canary
 from fairgate.stores.stirred import Stirred
-from fairgate.stores.valkey import Channel, Script
+from fairgate.stores.valkey import Channel, Script, Then, Word
 
 # A batch must not hold the server so long that another line's callers notice (512 joins are about 1 ms).
 JOINS_MAX = 512
@@ -96,27 +97,43 @@ class LineStore:
         `shown`: of who shows a token, the index in `users` and the sequence that it proves; a lost place comes back
         where the rules allow it.
         """
-        k = self.keys(line.event_id)
         fence = await self.fence_of(line)
-        first = first_sequence(line.generation)
-        older = [(index + 1, sequence) for index, sequence in shown if sequence < first]
-        answer = await self.channel.run(
-            _JOIN,
-            [k.line, k.sequence, k.claims, k.state, k.outcomes, k.journal],
-            [
-                *(fence, first, WAKE_CHANNEL, line.event_id, self._journal_max_bytes),
-                *(len(older), *(word for pair in older for word in pair)),
-                *users,
-            ],
+        return self._joined(line, fence, await self.channel.run(_JOIN, *self._join(line, fence, users, shown)))
+
+    def begin_join(self, line: Line, users: Sequence[str], shown: Sequence[tuple[int, int]], then: Then) -> None:
+        """`join` for who is called back with `Answered` or the error. Where `ready`."""
+        fence = self.fence(line)
+        self.channel.begin(
+            _JOIN, *self._join(line, fence, users, shown), partial(_or_error, partial(self._joined, line, fence), then)
         )
+
+    def _join(
+        self, line: Line, fence: str, users: Sequence[str], shown: Sequence[tuple[int, int]]
+    ) -> tuple[list[str], list[Word]]:
+        k, first = self.keys(line.event_id), first_sequence(line.generation)
+        older = [(index + 1, sequence) for index, sequence in shown if sequence < first]
+        return [k.line, k.sequence, k.claims, k.state, k.outcomes, k.journal], [
+            *(fence, first, WAKE_CHANNEL, line.event_id, self._journal_max_bytes),
+            *(len(older), *(word for pair in older for word in pair)),
+            *users,
+        ]
+
+    def _joined(self, line: Line, fence: str, answer: Any) -> Answered:
         return self._journaling(line, _answered(answer, fence))
 
     async def positions(self, line: Line, users: Sequence[str]) -> list[Place]:
         """Where each stands, in their order; status `none` where Valkey does not know. At most `READS_MAX` users."""
-        k = self.keys(line.event_id)
         fence = await self.fence_of(line)
-        answer = await self.channel.run(_POSITION, [k.line, k.claims, k.state, k.outcomes], [fence, *users])
-        return [place for place in _answered(answer, fence).places if isinstance(place, Place)]
+        return _places(await self.channel.run(_POSITION, *self._positions(line, fence, users)))
+
+    def begin_positions(self, line: Line, users: Sequence[str], then: Then) -> None:
+        """`positions` for who is called back with the places or the error. Where `ready`."""
+        call = self._positions(line, self.fence(line), users)
+        self.channel.begin(_POSITION, *call, partial(_or_error, _places, then))
+
+    def _positions(self, line: Line, fence: str, users: Sequence[str]) -> tuple[list[str], list[Word]]:
+        k = self.keys(line.event_id)
+        return [k.line, k.claims, k.state, k.outcomes], [fence, *users]
 
     async def leave(self, line: Line, user_id: str) -> Answered:
         """`left`, or what the user is instead: too late once claimed or admitted."""
@@ -226,6 +243,10 @@ class LineStore:
                 flat += (user_id, outcome.sequence, outcome.packed())
             await self.channel.run(_REMEMBER, [k.line, k.outcomes, k.claims], flat)
 
+    def ready(self, line: Line) -> bool:
+        """Whether there is a connection, and a server that was prepared for this line."""
+        return line.generation > 0 and self.channel.connected
+
     def fence(self, line: Line) -> str:
         return f"{line.generation}:{self.channel.run_id}"
 
@@ -240,6 +261,20 @@ class LineStore:
 def settings_of(line: Line) -> list[str | int]:
     """The settings that the scripts obey, as fields and values of the state."""
     return ["state", line.state.value, "sold_out", int(line.sold_out), "rate", repr(line.rate)]
+
+
+def _or_error(read: Callable[[Any], Any], then: Then, answer: Any) -> None:
+    """Hands on what `read` makes of the answer, or what went wrong."""
+    if not isinstance(answer, Exception):
+        try:
+            answer = read(answer)
+        except Exception as error:
+            answer = error
+    then(answer)
+
+
+def _places(answer: list[Any]) -> list[Place]:
+    return [place for place in _answered(answer, "").places if isinstance(place, Place)]
 
 
 def _answered(answer: list[Any], fence: str) -> Answered:

@@ -12,10 +12,10 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha1
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import hiredis
 import redis.asyncio
@@ -25,6 +25,10 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from fairgate.errors import FairgateError, ServerUnreachable, StaleEpoch, StaleGeneration, Unavailable, ValkeyFull
+
+Word: TypeAlias = str | int | bytes
+# Takes the answer, or the exception in its place.
+Then: TypeAlias = Callable[[Any], None]
 
 # A server on the same network that has not answered by then will not.
 ANSWER_S = 5.0
@@ -81,7 +85,7 @@ class Channel:
         self._unsent: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
         self._connecting = asyncio.Lock()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.run_id = ""
 
     @property
@@ -111,17 +115,35 @@ class Channel:
 
     async def close(self) -> None:
         self._drop(Unavailable("closed"))
-        await asyncio.gather(*self._closing)
+        await asyncio.gather(*self._tasks)
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> Any:
         """The script's answer (bytes and integers). Raises `Unavailable`, `StaleGeneration`, `StaleEpoch`."""
         if self._transport is None:
             await self.connect()
         return await self._answer(script, keys, args, self.ask("EVALSHA", script.sha, len(keys), *keys, *args))
 
-    async def run_each(
-        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[str | int | bytes]]]
-    ) -> list[Any]:
+    def begin(self, script: Script, keys: Sequence[str], args: Sequence[Word], then: Then) -> None:
+        """`run` for who is called back, once, with the answer or the error: it costs no task. Raises `Unavailable`."""
+
+        def answered(value: Any) -> None:
+            if isinstance(value, _NoScript):
+                task = asyncio.get_running_loop().create_task(self._again(script, keys, args, then))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            else:
+                then(value)
+
+        self._call(answered, ("EVALSHA", script.sha, len(keys), *keys, *args))
+
+    async def _again(self, script: Script, keys: Sequence[str], args: Sequence[Word], then: Then) -> None:
+        try:
+            answer = await self.run(script, keys, args)
+        except Exception as error:
+            answer = error
+        then(answer)
+
+    async def run_each(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]) -> list[Any]:
         """One script for many (keys, args), all sent together. → for each its answer, or the error that it raised."""
         await self.connect()
         asked = [self.ask("EVALSHA", script.sha, len(keys), *keys, *args) for keys, args in calls]
@@ -134,7 +156,7 @@ class Channel:
         return answers
 
     async def _answer(
-        self, script: Script, keys: Sequence[str], args: Sequence[str | int | bytes], asked: asyncio.Future[Any]
+        self, script: Script, keys: Sequence[str], args: Sequence[Word], asked: asyncio.Future[Any]
     ) -> Any:
         try:
             return await asked
@@ -142,23 +164,26 @@ class Channel:
             await self.command("SCRIPT", "LOAD", script.text)
             return await self.command("EVALSHA", script.sha, len(keys), *keys, *args)
 
-    async def command(self, *words: str | int | bytes) -> Any:
+    async def command(self, *words: Word) -> Any:
         """Send in the order of the calls; the answer when it comes."""
         return await self.ask(*words)
 
-    def ask(self, *words: str | int | bytes) -> asyncio.Future[Any]:
+    def ask(self, *words: Word) -> asyncio.Future[Any]:
         """`command` for who asks many things at once: a future costs a third of a task. Raises `Unavailable`."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._call(partial(_settle, future), words)
+        return future
+
+    def _call(self, then: Then, words: Sequence[Word]) -> None:
         if self._transport is None:
             raise Unavailable("Valkey is not connected")
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append(_Call(answer, loop.time() + ANSWER_S))
+        self._waiting.append(_Call(then, loop.time() + ANSWER_S))
         if self._watch is None:
             self._watch = loop.call_later(ANSWER_S, self._look)
         if not self._unsent:
             loop.call_soon(self._send)
         self._unsent.append(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub knows one word only
-        return answer
 
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []
@@ -179,13 +204,7 @@ class Channel:
 
     def _hand_over(self, value: Any) -> None:
         """Each answer to the oldest call that waits."""
-        answer = self._waiting.popleft().answer
-        if answer.done():
-            return
-        if isinstance(value, Exception):
-            answer.set_exception(_translated(str(value)))
-        else:
-            answer.set_result(value)
+        self._waiting.popleft().then(_translated(str(value)) if isinstance(value, Exception) else value)
 
     def _gone(self, transport: Any, error: Exception | None) -> None:
         """This connection is; another may have taken its place."""
@@ -199,19 +218,27 @@ class Channel:
             self._watch.cancel()
             self._watch = None
         for call in waiting:
-            if not call.answer.done():
-                call.answer.set_exception(why)
+            call.then(why)
         if connection is not None:
             task = asyncio.get_running_loop().create_task(_closed(connection))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
 
 class _Call(NamedTuple):
-    """`until`: by the loop's clock."""
+    """`then` is called once, and never raises. `until`: by the loop's clock."""
 
-    answer: asyncio.Future[Any]
+    then: Then
     until: float
+
+
+def _settle(future: asyncio.Future[Any], value: Any) -> None:
+    if future.done():
+        return
+    if isinstance(value, Exception):
+        future.set_exception(value)
+    else:
+        future.set_result(value)
 
 
 class _Answers(asyncio.Protocol):
