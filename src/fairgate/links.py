@@ -19,6 +19,7 @@ from fairgate.failpoints import failpoint
 from fairgate.notification.inbox import Inbox
 from fairgate.queue.journaled import Journaled
 from fairgate.queue.queue import Queue
+from fairgate.stores.channel import Channel
 from fairgate.stores.database import Database
 from fairgate.stores.inbox import InboxStore
 from fairgate.stores.journal import JournalStore
@@ -28,7 +29,7 @@ from fairgate.stores.lines import LineBook
 from fairgate.stores.outbox import OutboxBell
 from fairgate.stores.presence import Presence
 from fairgate.stores.sessions import SessionStore
-from fairgate.stores.valkey import Channel, client
+from fairgate.stores.valkey import client
 from fairgate.streams.consumer import GroupConsumer
 from fairgate.streams.log import Log
 from fairgate.users.sessions import Sessions

@@ -9,8 +9,8 @@ import pytest
 
 from fairgate.errors import Unavailable
 from fairgate.local.supervisor import Stack
-from fairgate.stores import valkey
-from fairgate.stores.valkey import Channel
+from fairgate.stores import channel as channels
+from fairgate.stores.channel import Channel
 from tests.conftest import Servers
 from tests.servers import own_stores
 
@@ -54,7 +54,7 @@ async def test_a_refusal_is_that_of_its_call_alone(channel: Channel) -> None:
 async def test_a_server_that_does_not_answer_ends_every_wait_and_is_asked_again_by_a_new_connection(
     stack: Stack, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(valkey, "ANSWER_S", 0.5)
+    monkeypatch.setattr(channels, "ANSWER_S", 0.5)
     await channel.command("CLIENT", "PAUSE", 3_000, "ALL")
     asked = await asyncio.gather(*(channel.command("ECHO", n) for n in range(3)), return_exceptions=True)
     assert all(isinstance(answer, Unavailable) for answer in asked) and not channel.connected

@@ -33,13 +33,13 @@ from fairgate.domain.place import Outcome, Place, Status
 from fairgate.domain.ticket import TicketStatus, may_become
 from fairgate.errors import Conflict, StaleEpoch
 from fairgate.stores import line as stores_line
+from fairgate.stores.channel import Channel, Script
 from fairgate.stores.database import Database, translated
 from fairgate.stores.line import Claim, LineStore
 from fairgate.stores.lines import read_line
 from fairgate.stores.outbox import OutboxStore
 from fairgate.stores.standings import read_standings
 from fairgate.stores.tickets import Issued, Order, SettledBefore, SettledByThisRecord, TicketStore, UnknownAdmission
-from fairgate.stores.valkey import Channel, Script
 from tests.conftest import Servers
 
 T = TypeVar("T")

@@ -15,9 +15,9 @@ from fairgate.domain.line import Line, LineState
 from fairgate.domain.place import Place
 from fairgate.errors import Unavailable
 from fairgate.outbox import journal as outbox_journal
+from fairgate.stores.channel import Channel
 from fairgate.stores.journal import Reached, Taken
 from fairgate.stores.line import NOWHERE, LineStore
-from fairgate.stores.valkey import Channel
 from fairgate.streams.producer import OrderedProducer
 from fairgate.streams.topics import admin, apply
 from tests.conftest import Servers

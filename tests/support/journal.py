@@ -13,6 +13,7 @@ from fairgate.config import SHARDS, Config
 from fairgate.domain.journal import Ledger
 from fairgate.domain.messages import QueueJournal
 from fairgate.outbox.journal import Journal
+from fairgate.stores.channel import Channel
 from fairgate.stores.database import Database
 from fairgate.stores.journal import JournalStore
 from fairgate.stores.keys import JOURNAL_CHANNEL
@@ -20,7 +21,7 @@ from fairgate.stores.leases import Shards
 from fairgate.stores.line import LineStore
 from fairgate.stores.lines import LineBook
 from fairgate.stores.notices import Listener
-from fairgate.stores.valkey import Channel, client
+from fairgate.stores.valkey import client
 from fairgate.streams.producer import OrderedProducer
 from fairgate.streams.publisher import Publisher
 from fairgate.streams.topics import Names

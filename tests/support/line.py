@@ -21,12 +21,13 @@ from fairgate.domain.place import Place, PlaceSigner
 from fairgate.errors import FairgateError, Unavailable
 from fairgate.queue.lines import Lines
 from fairgate.queue.queue import Queue
+from fairgate.stores.channel import Channel
 from fairgate.stores.database import Database
 from fairgate.stores.leases import Shards
 from fairgate.stores.line import LineStore
 from fairgate.stores.lines import LineBook
 from fairgate.stores.outbox import OutboxBell
-from fairgate.stores.valkey import Channel, client
+from fairgate.stores.valkey import client
 
 NO_BOUND = Ramp(1e9, 2e9)
 SIGNER = PlaceSigner(b"a key of the tests, long enough")

@@ -97,20 +97,27 @@ async def test_an_unknown_line_is_told_to_its_own_callers_only() -> None:
     assert isinstance(known, Place)
 
 
-async def test_what_is_answered_at_once_needs_no_task_and_keeps_the_order() -> None:
-    """A callback that answers inside the call: the next batch follows, and nobody is answered twice or never."""
+async def test_a_batch_needs_no_task_and_the_next_is_asked_before_this_one_is_answered() -> None:
     seen: list[list[str]] = []
+    asked_when_answered: list[int] = []
 
     def answered(_: Line, users: Sequence[str], came: Came) -> None:
         seen.append(list(users))
-        came([Place(Status.WAITING, int(user), 1, 1) for user in users])
+        asyncio.get_running_loop().call_soon(came, [Place(Status.WAITING, int(user), 1, 1) for user in users])
 
     batcher: Batcher[str] = Batcher(answered, line, 3)
     found: list[Answered] = []
+
+    def take(answer: Answered) -> None:
+        found.append(answer)
+        asked_when_answered.append(len(seen))
+
     for number in range(8):
-        batcher.add("e", str(number), found.append)
+        batcher.add("e", str(number), take)
     before = asyncio.all_tasks()
-    await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+    assert asked_when_answered == [2, 2, 2, 3, 3, 3, 3, 3]
     assert [place.sequence for place in found if isinstance(place, Place)] == list(range(8))
     assert seen == [["0", "1", "2"], ["3", "4", "5"], ["6", "7"]]

@@ -26,7 +26,7 @@ class Status(enum.StrEnum):
     NONE = "none"
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """One user in one line. `position` is 1-based and set only while waiting; `size` is the line's length.
 
     `recovering`: the line has lost data and is given back its places; who comes back may move this one.

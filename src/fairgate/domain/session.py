@@ -20,7 +20,7 @@ _MAC_BYTES = 16
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
-class Session(msgspec.Struct, frozen=True):
+class Session(msgspec.Struct, frozen=True, gc=False):
     """A genuine token. Whether it is still alive, the session store says."""
 
     user_id: str

@@ -29,7 +29,7 @@ class GuestOrder(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     user_id: str | None = None
 
 
-class PlaceAnswer(msgspec.Struct, frozen=True, rename="camel"):
+class PlaceAnswer(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """F1, F2: exactly these, in this order; `ticketId` where there is a ticket, `recovering` while the line is."""
 
     event_id: str

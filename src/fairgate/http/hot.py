@@ -58,7 +58,7 @@ class Lane:
 
     def problem(self, error: FairgateError, request: Plain, dated: list[Header]) -> tuple[int, bytes, bytes]:
         """Status, head and body."""
-        answer = render(error, request.language)
+        answer = render(error, request.language.decode("latin-1"))
         return answer.status, STATUS_LINE[answer.status] + lines([*dated, *answer.headers, *self._always]), answer.body
 
 
@@ -152,6 +152,7 @@ class HotConnection(Connection):
         self._head_bytes = 0
         self._began = time.perf_counter()
         self._request = request
+        self.headers = []  # read, and not to be kept while the answer is on its way
         pending = self._pending
         pending.response_complete = False
         pending.keep_alive = self.parser.should_keep_alive()
@@ -164,7 +165,7 @@ class HotConnection(Connection):
 
     def _make_guest(self, request: Plain) -> None:
         services = self.lane.services
-        hops = request.head.get(b"x-forwarded-for", b"").decode("latin-1")
+        hops = request.forwarded_for.decode("latin-1")
         wait_s = services.guests.wait_s(services.gate.client_address(self.client[0] if self.client else "", hops))
         if wait_s > 0:
             raise Wait(wait_s)
@@ -190,8 +191,8 @@ class HotConnection(Connection):
         self._answering(self._write_place, place)
 
     def _write_place(self, place: Place) -> None:
-        body = place_body(self.lane.queue, self._request.event_id, self._user_id, place)
-        self._write(200, body, b"")
+        lane = self.lane
+        self._write(200, place_body(lane.queue, self._request.event_id, self._user_id, place), b"")
 
     def _made(self, session: NewSession | FairgateError) -> None:
         self._answering(self._write_session, session)
@@ -231,8 +232,8 @@ class HotConnection(Connection):
         REQUESTS.observe(request.kind, status, time.perf_counter() - self._began)
         if self.transport.is_closing():
             return
-        if b"origin" in request.head:
-            extra += cors_lines(request.head, self.lane.gate)
+        if request.origin is not None:
+            extra += cors_lines(request.origin, self.lane.gate)
         end = b"\r\n" if pending.keep_alive else b"connection: close\r\n\r\n"
         self.transport.write(b"".join((head, extra, end, body)))
         if not pending.keep_alive:

@@ -6,6 +6,7 @@ Each rule here is one that `Edge`, `caller` and the routes have as well; where t
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -32,27 +33,27 @@ _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-enc
 _BEARER = f"Bearer {SESSION_HEAD}".encode()
 
 
-class Plain(msgspec.Struct):
-    """One hot request. `token` is empty for a guest; `named` and `place_token` are the body's."""
+class Plain(msgspec.Struct, gc=False):
+    """One hot request: of its head only what is asked for later. Thousands wait at once, and what each keeps must be
+    read again from further and further away. `token` is empty for a guest; `named` and `place_token` are the body's.
+    """
 
     kind: Kind
-    head: Head
+    language: bytes
+    origin: bytes | None
+    forwarded_for: bytes
     event_id: str = LOBBY
     token: str = ""
     named: str | None = None
     place_token: str | None = None
     body: bytes = b""
 
-    @property
-    def language(self) -> str:
-        return self.head.get(b"accept-language", b"").decode("latin-1")
-
 
 def kind_of(url: bytes, method: bytes) -> Kind | None:
     """A first look, for every request of every connection."""
-    if method == b"POST":
-        return _POSTS.get(url)
-    return POSITION if method == b"GET" and url.startswith(b"/queue/position") else None
+    if method == b"GET":
+        return POSITION if url.startswith(b"/queue/position") else None
+    return _POSTS.get(url) if method == b"POST" else None
 
 
 def plain(kind: Kind, url: bytes, headers: list[Header], gate: Gate, body_max: int) -> Plain | None:
@@ -63,21 +64,26 @@ def plain(kind: Kind, url: bytes, headers: list[Header], gate: Gate, body_max: i
     length = head.get(b"content-length", b"0")
     if len(length) > 8 or int(length) > (0 if kind is POSITION else body_max):
         return None
-    request = Plain(kind, head)
-    if kind is POSITION and not _position_read(request, url):
-        return None
-    return request if _credentials_read(request, gate, empty=length == b"0") else None
+    request = Plain(kind, head.get(b"accept-language", b""), head.get(b"origin"), head.get(b"x-forwarded-for", b""))
+    if kind is POSITION:
+        event_id = _event_of(url)
+        if event_id is None:
+            return None
+        request.event_id = event_id
+    return request if _credentials_read(request, head, gate, empty=length == b"0") else None
 
 
-def _position_read(request: Plain, url: bytes) -> bool:
+@lru_cache(4_096)
+def _event_of(url: bytes) -> str | None:
+    """The line that this asks about; None where the application must look. There are few lines and many askers."""
     found = _POSITION.fullmatch(url)
-    if found is not None and found[1]:
-        request.event_id = found[1].decode()
-    return found is not None and request.event_id not in RESERVED_EVENT_IDS
+    if found is None:
+        return None
+    event_id = found[1].decode() if found[1] else LOBBY
+    return None if event_id in RESERVED_EVENT_IDS else event_id
 
 
-def _credentials_read(request: Plain, gate: Gate, *, empty: bool) -> bool:
-    head = request.head
+def _credentials_read(request: Plain, head: Head, gate: Gate, *, empty: bool) -> bool:
     authorization = head.get(b"authorization")
     cookie = cookie_of(head[b"cookie"].decode("latin-1")) if b"cookie" in head else None
     by_cookie = authorization is None and cookie is not None
@@ -87,7 +93,7 @@ def _credentials_read(request: Plain, gate: Gate, *, empty: bool) -> bool:
         return authorization is None
     if authorization is not None:
         request.token = authorization[7:].decode("latin-1")
-        return authorization.startswith(_BEARER) and len(authorization) <= TOKEN_MAX
+        return len(authorization) <= TOKEN_MAX and authorization.startswith(_BEARER)
     request.token = cookie or ""
     return request.token.startswith(SESSION_HEAD)
 
@@ -131,9 +137,7 @@ def lines(headers: list[Header]) -> bytes:
     return b"".join(b"%s: %s\r\n" % header for header in headers)
 
 
-def cors_lines(head: Head, gate: Gate) -> bytes:
+def cors_lines(origin: bytes, gate: Gate) -> bytes:
     """For an answer to a page of another site that the operator allows."""
-    origin = head.get(b"origin")
-    if origin is None or not gate.foreign(origin.decode("latin-1")):
-        return b""
-    return lines(cors(origin.decode("latin-1")))
+    named = origin.decode("latin-1")
+    return lines(cors(named)) if gate.foreign(named) else b""

@@ -91,11 +91,11 @@ class Batcher(Generic[T]):
         if isinstance(answers, Later):
             self._start(self._wait(event_id, batch, answers))
             return
-        if isinstance(answers, Settling):  # the next batch does not wait for this one's word
+        self._next(event_id)  # first: while these are answered, the others are on their way
+        if isinstance(answers, Settling):
             self._start(self._settle(batch, answers))
         else:
             self._answer(batch, answers)
-        self._next(event_id)
 
     async def _wait(self, event_id: str, batch: list[tuple[T, Answer]], later: Later) -> None:
         answers: Answers | Settling

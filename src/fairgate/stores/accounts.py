@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fairgate.stores.channel import Channel, Script
 from fairgate.stores.database import Connection, Database
 from fairgate.stores.keys import LineKeys
-from fairgate.stores.valkey import Channel, Script
 
 # A claim names itself until there are more than anybody reads.
 CLAIMS_NAMED_MAX = 1_000

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 
 from fairgate.domain.line import Line, first_sequence
 from fairgate.errors import StaleGeneration
+from fairgate.stores.channel import Script
 from fairgate.stores.keys import JOURNAL_CHANNEL, JOURNALED_CHANNEL
 from fairgate.stores.line import LineStore
-from fairgate.stores.valkey import Script
 
 # 200 batches of 512 joins are 3 MB: a few milliseconds of everybody.
 TAKE_MAX = 200

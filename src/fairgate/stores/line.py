@@ -11,9 +11,9 @@ import msgspec
 from fairgate.domain.line import Line, first_sequence
 from fairgate.domain.place import Outcome, Place, Status
 from fairgate.errors import FairgateError, LineNotOpen, StaleGeneration
+from fairgate.stores.channel import Channel, Script, Then, Word
 from fairgate.stores.keys import WAKE_CHANNEL, LineKeys, canary
 from fairgate.stores.stirred import Stirred
-from fairgate.stores.valkey import Channel, Script, Then, Word
 
 # A batch must not hold the server so long that another line's callers notice (512 joins are about 1 ms).
 JOINS_MAX = 512

@@ -9,10 +9,10 @@ from typing import NamedTuple, TypeVar
 from fairgate.domain.journal import Ledger, Places
 from fairgate.domain.line import Line, first_sequence
 from fairgate.domain.messages import QueueJournal
+from fairgate.stores.channel import Script
 from fairgate.stores.journal import KINDS, TAKE_MAX, entry
 from fairgate.stores.keys import JOURNAL_CHANNEL
 from fairgate.stores.line import LineStore, settings_of
-from fairgate.stores.valkey import Script
 
 # One call of the server: about two milliseconds of everybody else.
 PIECE = 2_000

@@ -16,8 +16,8 @@ from redis.exceptions import NoScriptError, RedisError
 
 from fairgate.errors import Unavailable
 from fairgate.stores import keys
+from fairgate.stores.channel import Script
 from fairgate.stores.database import Database
-from fairgate.stores.valkey import Script
 
 # One call each for a whole batch: as single commands, the client alone costs 40 µs a session.
 _WRITE, _TOUCH = Script("write_sessions"), Script("touch_sessions")

@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 
 from fairgate.errors import Unavailable
+from fairgate.stores.channel import Channel
 from fairgate.stores.keys import JOURNAL_CHANNEL
-from fairgate.stores.valkey import Channel
 
 # After a quiet moment a notice waits for nothing; the next one waits this long for others.
 TOGETHER_S = 0.01
