@@ -112,6 +112,7 @@ class Config(BaseSettings):
     join_durability: Literal["valkey", "journal"] = "valkey"
     recovery_grace_s: Annotated[float, Field(ge=0)] = 3.0
     group_protocol: Literal["auto", "classic", "consumer"] = "auto"
+    kafka_transactions: bool = True
     # F22. Between two polls; and without a heartbeat (the newer protocol has that one at the broker).
     max_poll_interval_s: Annotated[int, Field(ge=1)] = 300
     group_session_s: Annotated[int, Field(ge=6)] = 30

@@ -18,6 +18,7 @@ from fairgate.stores.inbox import InboxStore, note_of_ticket
 from fairgate.stores.presence import Presence
 from fairgate.stores.tickets import Order, Outcome
 from fairgate.stores.valkey import client
+from fairgate.streams.consumer import GroupConsumer
 from fairgate.streams.transaction import TransactionFailed, Transactions, Unanswered
 from fairgate.ticketing.hints import Hints
 from fairgate.ticketing.settle import GROUP, Settle
@@ -339,6 +340,53 @@ async def test_a_crash_between_sql_and_kafka_makes_no_second_ticket(
     assert await books.tickets(event_id) == before
     announced = await broker.read(broker.names.ticket_issued)
     assert sorted(ids(announced)) == sorted(f"issued:{row['ticket_id']}" for row in before)
+
+
+async def test_without_transactions_each_ticket_is_announced_and_then_committed(
+    servers: Servers, books: Books, broker: Broker, event_id: str
+) -> None:
+    await books.event(event_id)
+    issues = await books.admit(event_id, [f"u{i}" for i in range(200)])
+    async with ticketing(_without_transactions(broker), servers.postgres_dsn) as stage:
+        await broker.order(issues)
+        await until(stage.signals["issued"], 200)
+    announced = ids(await broker.read(broker.names.ticket_issued))
+    assert sorted(announced) == sorted(f"issued:{row['ticket_id']}" for row in await books.tickets(event_id))
+    assert sum((await broker.committed(GROUP, broker.names.ticket_issue)).values()) + 5 * 1001 == 200
+
+
+async def test_without_transactions_what_was_not_committed_is_announced_again_under_the_same_id(
+    servers: Servers, books: Books, broker: Broker, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between the two: no second ticket, and whoever reads the announcements can tell a repeat."""
+    await books.event(event_id)
+    issues = await books.admit(event_id, [f"u{i}" for i in range(30)])
+
+    announcing = asyncio.Event()
+
+    async def dead(self: GroupConsumer, *arguments: Any) -> None:
+        announcing.set()
+        raise Unavailable("the process is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GroupConsumer, "commit_claimed", dead)
+        async with ticketing(_without_transactions(broker), servers.postgres_dsn) as stage:
+            await broker.order(issues)
+            async with asyncio.timeout(30):
+                await announcing.wait()
+        assert stage.counts["issued"] == 0
+    before = await books.tickets(event_id)
+    async with ticketing(_without_transactions(broker), servers.postgres_dsn) as stage:
+        await until(stage.signals["announced_again"], 30)
+    assert await books.tickets(event_id) == before
+    announced = ids(await broker.read(broker.names.ticket_issued))
+    assert set(announced) == {f"issued:{row['ticket_id']}" for row in before}
+    assert len(announced) > 30
+
+
+def _without_transactions(broker: Broker) -> Broker:
+    broker.config = broker.config.model_copy(update={"kafka_transactions": False})
+    return broker
 
 
 async def test_while_sql_is_down_nothing_is_committed_and_then_all_is_issued(

@@ -47,6 +47,8 @@ def shown(default: Any) -> str:
             return "empty"
         case ():
             return "`[]`"
+        case bool():
+            return f"`{str(default).lower()}`"
         case SecretStr():
             raise AssertionError("a secret has no default")
         case _:

@@ -136,5 +136,6 @@ def _setting(options: Options) -> list[str]:
         return [f"driven from outside: {options.against.url}"]
     kafka = "1 broker, no replication" if options.brokers == 1 else "3 brokers, replication 3, min.insync.replicas 2"
     pinned = "API and driver on a core each" if can_pin() else "no process could be bound to a core"
-    return [f"{kafka}; transactions on; sessions checked, places signed, joins journaled; no bound by lag", pinned,
-            f"{options.rounds} rounds"]  # fmt: skip
+    transactions = "on" if Config().kafka_transactions else "off"
+    return [f"{kafka}; transactions {transactions}; sessions checked, places signed, joins journaled; no bound by lag",
+            pinned, f"{options.rounds} rounds"]  # fmt: skip

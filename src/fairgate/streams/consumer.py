@@ -134,6 +134,10 @@ class GroupConsumer:
         if positions is None:
             self.done(batch)
 
+    async def commit_claimed(self, positions: Mapping[Where, int], claims: Mapping[Where, int]) -> None:
+        """These positions, of several batches, where the claim still holds. Raises `Unavailable`: repeat it."""
+        await self._ask(lambda: self._poller.commit(positions, claims))
+
     def done(self, batch: Batch) -> None:
         """No effect of this batch, or of any part of it, is under way any more."""
         self._hand_over.done(batch)

@@ -8,6 +8,7 @@ acknowledged.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -39,6 +40,8 @@ SETTINGS: dict[str, str | int | float | bool] = {
 }
 
 Headers = list[tuple[str, str | bytes | None]]
+# Key, value, headers.
+Record: TypeAlias = tuple[str | bytes | None, str | bytes | None, Headers]
 
 
 class OrderedProducer:
@@ -48,7 +51,7 @@ class OrderedProducer:
         self._producer = Producer({**connection(config), **SETTINGS, "client.id": client_id}, logger=kafka_log)
         self._failures: list[KafkaError] = []
 
-    def send(self, topic: str, records: Iterable[tuple[str, str, Headers]]) -> None:
+    def send(self, topic: str, records: Iterable[Record]) -> None:
         """Queue (key, value, headers) in order; blocks only while the buffer is full. Raises `Unavailable`."""
         produce, failed = self._producer.produce, self._failed
         for key, value, headers in records:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fairgate.errors import Unavailable
-from fairgate.streams.producer import Headers, OrderedProducer
+from fairgate.streams.producer import OrderedProducer, Record
 
 # Kafka moves a partition's leader within this when a broker dies. Longer is a stall.
 STALL_S = 10.0
@@ -21,7 +21,7 @@ class Publisher:
         self._producer: OrderedProducer | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
-    async def publish(self, topic: str, records: Sequence[tuple[str, str, Headers]]) -> None:
+    async def publish(self, topic: str, records: Sequence[Record]) -> None:
         """Return when Kafka has all of (key, value, headers). Raises `Unavailable` after at most `STALL_S`."""
         try:
             if not await self._in_thread(self._send_and_wait, topic, records):
@@ -34,7 +34,7 @@ class Publisher:
         await self._in_thread(self._throw_away)
         self._thread.shutdown(wait=False)
 
-    def _send_and_wait(self, topic: str, records: Sequence[tuple[str, str, Headers]]) -> bool:
+    def _send_and_wait(self, topic: str, records: Sequence[Record]) -> bool:
         if self._producer is None:
             self._producer = self._make()
         self._producer.send(topic, records)

@@ -86,6 +86,8 @@ def settings(config: Config, transactional_id: str) -> dict[str, Any]:
 class Transactions:
     """One at a time. `transactional_id` with its prefix, and of nobody else who lives."""
 
+    commits = True  # the offsets are part of it
+
     def __init__(self, config: Config, transactional_id: str) -> None:
         self._settings = settings(config, transactional_id)
         self._id = transactional_id

@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from fairgate.errors import Unavailable
-from fairgate.streams.consumer import GroupConsumer
+from fairgate.streams.announcer import Announcer
+from fairgate.streams.consumer import ConsumerBroken, GroupConsumer
 from fairgate.streams.dead_letters import Message, Reason
 from fairgate.streams.records import Batch, Where
 from fairgate.streams.transaction import TransactionFailed, Transactions, Unanswered
@@ -49,9 +50,14 @@ class Round:
 
 
 class Publishing:
-    """`committed` is called with each round whose transaction is committed. `trouble`: why nothing gets through now."""
+    """`committed` is called with each round whose transaction is committed. `trouble`: why nothing gets through now.
 
-    def __init__(self, consumer: GroupConsumer, transactions: Transactions, committed: Callable[[Round], None]) -> None:
+    With an `Announcer` in the place of transactions the offsets are committed behind the messages.
+    """
+
+    def __init__(
+        self, consumer: GroupConsumer, transactions: Transactions | Announcer, committed: Callable[[Round], None]
+    ) -> None:
         self._consumer, self._transactions, self._committed = consumer, transactions, committed
         self._rounds: list[Round] = []
         self._sent: list[Round] = []  # in the transaction under way, or in doubt
@@ -157,7 +163,18 @@ class Publishing:
             for batch in (round_.batch for round_ in sent if round_.batch is not None):
                 self._consumer.take_up(batch)
             await self._transactions.publish(messages, positions, _metadata(sent), lambda: self._all_ours(sent))
+            if not self._transactions.commits:
+                await self._commit(sent, positions)
         self._conclude()
+
+    async def _commit(self, sent: Sequence[Round], positions: Mapping[Where, int]) -> None:
+        claims = {where: claim for round_ in sent for where, claim in round_.claims.items()}
+        try:
+            await self._consumer.commit_claimed(positions, claims)
+        except ConsumerBroken:
+            raise
+        except Unavailable as error:
+            raise Unanswered(error.detail) from error
 
     def _conclude(self) -> None:
         """What was sent is committed."""

@@ -14,6 +14,7 @@ from fairgate.lifecycle import Service
 from fairgate.stores.database import Database
 from fairgate.stores.leases import Slot
 from fairgate.stores.tickets import DataRefused, Issued, Order, Outcome, TicketStore
+from fairgate.streams.announcer import Announcer
 from fairgate.streams.consumer import ConsumerBroken, GroupConsumer
 from fairgate.streams.dead_letters import reader
 from fairgate.streams.records import Batch, Record
@@ -64,7 +65,7 @@ class Settle(Service):
         self._conclude = Conclude(self._target, reader(config, GROUP))
         self._store = TicketStore(database)
         self._consumer: GroupConsumer | None = None
-        self._transactions: Transactions | None = None
+        self._transactions: Transactions | Announcer | None = None
         self._topic_id, self._topic_id_as_of = "", -1
         self._batch: Batch | None = None
         self._metadata: Any = None
@@ -114,7 +115,8 @@ class Settle(Service):
             raise Unavailable("another process has this slot: this one must be started again")
         prefix = self._config.topic_prefix
         if self._transactions is None:
-            self._transactions = Transactions(self._config, f"{prefix}{TRANSACTIONAL_ID}-{slot}")
+            ways = Transactions if self._config.kafka_transactions else Announcer
+            self._transactions = ways(self._config, f"{prefix}{TRANSACTIONAL_ID}-{slot}")
         if self._consumer is None:
             self._consumer = GroupConsumer(
                 self._config,
