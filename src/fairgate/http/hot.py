@@ -12,8 +12,7 @@ its turn in uvicorn's pipeline, a shutdown lets it finish, and a lost connection
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -24,15 +23,13 @@ from fairgate.errors import FairgateError, NotYours
 from fairgate.http.answers import place_body, session_body, session_cookie
 from fairgate.http.connection import ANSWER_S, REQUEST_S, Connection
 from fairgate.http.headers import JSON, Header
-from fairgate.http.plain import GUEST, JOIN, Plain, body_read, cors_lines, kind_of, lines, plain
+from fairgate.http.plain import GUEST, JOIN, POSITION, Plain, body_read, cors_lines, kind_of, lines, plain
 from fairgate.http.problems import Wait, render
 from fairgate.http.services import Services
 from fairgate.telemetry import REQUESTS
 from fairgate.users.sessions import NewSession
 
 log = structlog.get_logger("fairgate.http")
-
-T = TypeVar("T")
 
 
 class Lane:
@@ -134,7 +131,7 @@ class HotConnection(Connection):
         request, self._reading = self._reading, None
         if request is None:
             super().on_message_complete()
-        elif body_read(request):
+        elif request.kind is POSITION or body_read(request):
             self._begin(request)
         else:
             self._hand_on(request.body)
@@ -159,63 +156,61 @@ class HotConnection(Connection):
         self.cycle = pending  # type: ignore[assignment]
         self.deadline = self.loop.time() + ANSWER_S
         if request.kind is GUEST:
-            self._answering(self._make_guest, request)
+            self._make_guest(request)
         else:
             self.lane.sessions.check(request.token, self._checked)
 
     def _make_guest(self, request: Plain) -> None:
         services = self.lane.services
-        hops = request.forwarded_for.decode("latin-1")
-        wait_s = services.guests.wait_s(services.gate.client_address(self.client[0] if self.client else "", hops))
-        if wait_s > 0:
-            raise Wait(wait_s)
-        self.lane.sessions.create_guest(self._made)
+        try:
+            hops = request.forwarded_for.decode("latin-1")
+            wait_s = services.guests.wait_s(services.gate.client_address(self.client[0] if self.client else "", hops))
+            if wait_s > 0:
+                raise Wait(wait_s)
+            self.lane.sessions.create_guest(self._made)
+        except Exception as error:
+            self._fail(error)
 
-    # ---- answers: called by batchers, which one connection must not hurt
+    # ---- answers: called by batchers, which one connection must not hurt. None of them raises.
 
     def _checked(self, session: Session | FairgateError) -> None:
-        self._answering(self._ask, session)
-
-    def _ask(self, session: Session) -> None:
         request = self._request
-        if request.named is not None and request.named != session.user_id:
-            raise NotYours()
-        self._user_id = session.user_id
-        queue = self.lane.queue
-        if request.kind is JOIN:
-            queue.join(request.event_id, session.user_id, self._placed, request.place_token)
-        else:
-            queue.position(request.event_id, session.user_id, self._placed)
+        try:
+            if isinstance(session, FairgateError):
+                raise session
+            if request.named is not None and request.named != session.user_id:
+                raise NotYours()
+            self._user_id = session.user_id
+            queue = self.lane.queue
+            if request.kind is JOIN:
+                queue.join(request.event_id, session.user_id, self._placed, request.place_token)
+            else:
+                queue.position(request.event_id, session.user_id, self._placed)
+        except Exception as error:
+            self._fail(error)
 
     def _placed(self, place: Place | FairgateError) -> None:
-        self._answering(self._write_place, place)
-
-    def _write_place(self, place: Place) -> None:
-        lane = self.lane
-        self._write(200, place_body(lane.queue, self._request.event_id, self._user_id, place), b"")
+        try:
+            if isinstance(place, FairgateError):
+                raise place
+            self._write(200, place_body(self.lane.queue, self._request.event_id, self._user_id, place), b"")
+        except Exception as error:
+            self._fail(error)
 
     def _made(self, session: NewSession | FairgateError) -> None:
-        self._answering(self._write_session, session)
-
-    def _write_session(self, session: NewSession) -> None:
         lane = self.lane
-        cookie = session_cookie(session.token, lane.sessions.max_age_s, lane.services.headers.https)
-        self._write(201, session_body(session), b"set-cookie: %s\r\n" % cookie.encode())
-
-    def _answering(self, step: Callable[[T], None], value: T | FairgateError) -> None:
-        """The next step with what was answered, or the problem that it was. Never raises."""
         try:
-            if isinstance(value, FairgateError):
-                self._fail(value)
-            else:
-                step(value)
-        except FairgateError as error:
-            self._fail(error)
+            if isinstance(session, FairgateError):
+                raise session
+            cookie = session_cookie(session.token, lane.sessions.max_age_s, lane.services.headers.https)
+            self._write(201, session_body(session), b"set-cookie: %s\r\n" % cookie.encode())
         except Exception as error:
-            log.error("a hot request failed", route=self._request.kind, exc_info=error)
-            self._fail(FairgateError())
+            self._fail(error)
 
-    def _fail(self, error: FairgateError) -> None:
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, FairgateError):
+            log.error("a hot request failed", route=self._request.kind, exc_info=error)
+            error = FairgateError()
         status, head, body = self.lane.problem(error, self._request, self.server_state.default_headers)
         self._send(status, head, b"", body)
 

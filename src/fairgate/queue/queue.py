@@ -12,7 +12,7 @@ import msgspec
 from fairgate.domain.ids import event_id as valid_event_id
 from fairgate.domain.line import Line
 from fairgate.domain.place import Outcome, Place, PlaceSigner, Status
-from fairgate.errors import FairgateError, NotJournaled, StaleGeneration, Unavailable
+from fairgate.errors import FairgateError, NotJournaled, StaleGeneration, Unavailable, UnknownLine
 from fairgate.failpoints import failpoint
 from fairgate.queue.batcher import Answer, Answers, Batcher, Came, Later, Settling, as_ours
 from fairgate.queue.journaled import Journaled
@@ -85,8 +85,12 @@ class Queue:
         self._reading: dict[str, asyncio.Lock] = {}
 
     def line(self, event_id: str) -> Line:
-        """Raises `UnknownLine`."""
-        return self._lines.get(valid_event_id(event_id))
+        """Raises `UnknownLine`; `InvalidRequest` for what is no id at all."""
+        try:
+            return self._lines.get(event_id)
+        except UnknownLine:
+            valid_event_id(event_id)
+            raise
 
     def join(self, event_id: str, user_id: str, answer: Answer, place_token: str | None = None) -> None:
         """A place at the tail, or the place or outcome that the user has. Answers exactly once.
