@@ -26,7 +26,7 @@ from fairgate.notification.tell import Notification
 from fairgate.ops.audit import Audit
 from fairgate.ops.lag import LagWatch, readings
 from fairgate.ops.orphans import ClaimWatch
-from fairgate.outbox.journal import AWAITED_ROUND_S, ROUND_S, Journal
+from fairgate.outbox.journal import Journal
 from fairgate.outbox.prune import Prune as OutboxPrune
 from fairgate.outbox.relay import Relay
 from fairgate.outbox.sweep import LostAdmissions, Sweep, UntoldTickets
@@ -129,7 +129,7 @@ def relay(links: Links, ready: Ready) -> list[Service]:
     publisher = Publisher(lambda: OrderedProducer(config, f"{links.owner}-journal"), "journal-producer")
     journal = Journal(
         *(JournalStore(links.line), links.book, shards, publisher, names.queue_journal),
-        round_s=AWAITED_ROUND_S if links.joins_wait else ROUND_S,
+        awaited=links.joins_wait,
     )
     ear = Listener(links.valkey, JOURNAL_CHANNEL, journal.heard, journal.sweep_soon)
     accounts = Accounts(links.database, links.line.channel)

@@ -34,7 +34,7 @@ class PlaceAnswer(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
     event_id: str
     user_id: str
-    status: str
+    status: Status
     position: int | None
     sequence: int | None
     size: int
@@ -62,7 +62,7 @@ def place_body(queue: Queue, event_id: str, user_id: str, place: Place) -> bytes
         PlaceAnswer(
             event_id,
             user_id,
-            place.status.value,
+            place.status,
             place.position if waits else None,
             place.sequence,
             place.size,

@@ -37,10 +37,10 @@ SWEEP_S = 2.0
 # Rounds begin this far apart: a rush is worth one request to the brokers, not ten small ones that each copies twice.
 # After a quiet moment nobody waits for it.
 ROUND_S = 0.1
-# Where joins are answered when Kafka has them.
-AWAITED_ROUND_S = 0.025
 # And the further, the more lines a round had: of a thousand, each has several joins to take then, not one.
 LINE_S = 0.0005
+# Where joins are answered when Kafka has them, however many lines there are.
+AWAITED_ROUND_S = 0.025
 # A line that this process knows to be older or newer than the server does: the next notice of it may be far away.
 STALE_S = 0.1
 
@@ -52,7 +52,7 @@ USERS_MAX = 5_000
 
 
 class Journal(Service):
-    """Signals: `journaled` (entries), `snapshots`, `gaps`."""
+    """`awaited`: joins are answered when Kafka has them. Signals: `journaled` (entries), `snapshots`, `gaps`."""
 
     name = "journal"
 
@@ -64,12 +64,12 @@ class Journal(Service):
         publisher: Publisher,
         topic: str,
         *,
-        round_s: float = ROUND_S,
+        awaited: bool = False,
     ) -> None:
         super().__init__()
         self._store, self._book, self._shards = store, book, shards
         self._publisher, self._topic = publisher, topic
-        self._round_s, self._apart_s = round_s, round_s
+        self._awaited, self._apart_s = awaited, 0.0
         self._stirred: set[str] = set()
         # What Kafka has and Valkey is still to forget: with the next round, one call for both.
         self._reached: dict[str, Reached] = {}
@@ -90,7 +90,7 @@ class Journal(Service):
         await asyncio.sleep(max(0.0, self._round_at + self._apart_s - time.monotonic()))
         self._round_at = time.monotonic()
         lines = self._ours(self._stirred)
-        self._apart_s = max(self._round_s, LINE_S * len(lines))
+        self._apart_s = AWAITED_ROUND_S if self._awaited else max(ROUND_S, LINE_S * len(lines))
         self._stirred.clear()
         try:
             more, stale = await self._move(lines)
