@@ -8,7 +8,8 @@
 that made it: `<topic id>-<partition>@<offset>`. A record that comes again finds its own name, which means that the
 process died between SQL and Kafka: the ticket is announced again, under the same id. Another record for the same
 admission finds a foreign name: a repeat, and nothing happens. Kafka's transaction keeps repeats out of the log; it is
-never the reason why a second ticket is impossible.
+never the reason why a second ticket is impossible. So it can be left out (`FAIRGATE_KAFKA_TRANSACTIONS`): then what was
+announced and not yet committed is announced again after a crash.
 
 **Nobody waits for a bad message.** What cannot be read goes to the dead letters at once. An admission that SQL does not
 know is parked for two seconds: the records after it are settled and announced, but the offsets committed stay before
