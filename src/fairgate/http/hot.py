@@ -175,9 +175,10 @@ class HotConnection(Connection):
 
     def _checked(self, session: Session | FairgateError) -> None:
         request = self._request
+        if isinstance(session, FairgateError):
+            self._fail(session)
+            return
         try:
-            if isinstance(session, FairgateError):
-                raise session
             if request.named is not None and request.named != session.user_id:
                 raise NotYours()
             self._user_id = session.user_id
@@ -190,18 +191,20 @@ class HotConnection(Connection):
             self._fail(error)
 
     def _placed(self, place: Place | FairgateError) -> None:
+        if isinstance(place, FairgateError):
+            self._fail(place)
+            return
         try:
-            if isinstance(place, FairgateError):
-                raise place
             self._write(200, place_body(self.lane.queue, self._request.event_id, self._user_id, place), b"")
         except Exception as error:
             self._fail(error)
 
     def _made(self, session: NewSession | FairgateError) -> None:
         lane = self.lane
+        if isinstance(session, FairgateError):
+            self._fail(session)
+            return
         try:
-            if isinstance(session, FairgateError):
-                raise session
             cookie = session_cookie(session.token, lane.sessions.max_age_s, lane.services.headers.https)
             self._write(201, session_body(session), b"set-cookie: %s\r\n" % cookie.encode())
         except Exception as error:

@@ -279,14 +279,18 @@ def _places(answer: list[Any]) -> list[Place]:
 
 def _answered(answer: list[Any], fence: str) -> Answered:
     size, recovering, journal_id, *flat = answer
-    places = [_place(flat[i], flat[i + 1], size, bool(recovering)) for i in range(0, len(flat), 2)]
+    waiting, is_recovering = Status.WAITING, bool(recovering)
+    places: list[Place | FairgateError] = [
+        Place(waiting, sequence, position, size, None, is_recovering)
+        if position > 0
+        else _not_waiting(sequence, position, size)
+        for sequence, position in zip(flat[::2], flat[1::2], strict=True)
+    ]
     return Answered(places, journal_id.decode(), fence)
 
 
-def _place(sequence: Any, position: int, size: int, recovering: bool) -> Place | FairgateError:
+def _not_waiting(sequence: Any, position: int, size: int) -> Place | FairgateError:
     """The answer codes of the scripts' heads as values."""
-    if position > 0:
-        return Place(Status.WAITING, sequence, position, size, None, recovering)
     if position == _NOT_OPEN:
         return LineNotOpen()
     if position == _SEE_OUTCOME:
