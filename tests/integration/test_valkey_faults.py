@@ -12,6 +12,7 @@ import pytest
 from fairgate.domain.line import LineState
 from fairgate.domain.place import Place, Status
 from fairgate.errors import FairgateError, NotJournaled
+from fairgate.local.ports import free_base
 from fairgate.local.supervisor import Stack
 from fairgate.local.valkey import Valkey
 from fairgate.queue import journaled, queue
@@ -221,7 +222,7 @@ async def test_a_replica_that_was_behind_gets_lost_joins_back_and_keeps_no_lost_
 ) -> None:
     names = await night.fill(event_id, 100, rate=1_000, burst=1_000, capacity=10)
     generation = night.crowd.book.get(event_id).generation
-    behind = Valkey(stack.config.ports.valkey + 1_000, data_dir / "behind", data_dir)
+    behind = Valkey(free_base(), data_dir / "behind", data_dir)
     await asyncio.to_thread(behind.start)
     await asyncio.to_thread(follow, behind, stack.valkey.port)
 
