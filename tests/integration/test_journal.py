@@ -96,7 +96,7 @@ async def test_entries_stay_until_kafka_has_them(config: Config, crowd: Fans, ev
 async def test_entries_of_a_line_that_was_being_recovered_go_without_another_notice(
     config: Config, crowd: Fans, event_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is one notice for a journal that was empty, and it may come before this process knows the generation."""
+    """Nobody may join again for long, and the only notice may come before this process knows the generation."""
     await crowd.create(event_id, state=LineState.PAUSED)
     async with journaling(config) as journal:
         await join_all(crowd, event_id, ["a"])

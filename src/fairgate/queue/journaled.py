@@ -11,7 +11,7 @@ import contextlib
 from collections import defaultdict
 
 from fairgate.errors import NotJournaled
-from fairgate.stores.journal import JournalStore, comes_before
+from fairgate.stores.journal import NOT_YET, JournalStore, Reached, comes_before, said_reached
 from fairgate.stores.line import NOWHERE, Answered
 
 # Kafka moves a partition's leader within this when a broker dies; who waits longer is told to ask again.
@@ -25,14 +25,13 @@ class Journaled:
 
     def __init__(self, store: JournalStore) -> None:
         self._store = store
-        self._reached: dict[str, tuple[str, str]] = {}  # event id → (fence, stream id)
+        self._reached: dict[str, Reached] = {}  # by event id
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     def heard(self, message: str) -> None:
-        """A line for each: `<event id> <stream id> <fence>`."""
-        for said in message.split("\n"):
-            event_id, stream_id, fence = said.split(" ")
-            self._note(event_id, fence, stream_id)
+        """What the relay said on the channel."""
+        for event_id, reached in said_reached(message):
+            self._note(event_id, reached)
 
     def ask_all(self) -> None:
         """Notices may have been lost: everybody who waits asks."""
@@ -61,8 +60,8 @@ class Journaled:
     def _has(self, event_id: str, answered: Answered) -> bool:
         if not answered.journal_id:
             return True
-        fence, reached = self._reached.get(event_id, ("", ""))
-        return fence == answered.fence and comes_before(answered.journal_id, reached)
+        known = self._reached.get(event_id, NOT_YET)
+        return known.fence == answered.fence and comes_before(answered.journal_id, known.entry_id)
 
     async def _next_word(self, event_id: str, fence: str, moved: asyncio.Event, ask_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -70,11 +69,11 @@ class Journaled:
                 await moved.wait()
                 moved.clear()
                 return
-        self._note(event_id, fence, await self._store.journaled(event_id))
+        self._note(event_id, Reached(fence, await self._store.journaled(event_id)))
 
-    def _note(self, event_id: str, fence: str, stream_id: str) -> None:
-        known_fence, reached = self._reached.get(event_id, ("", ""))
-        if fence != known_fence or comes_before(reached, stream_id):
-            self._reached[event_id] = (fence, stream_id)
+    def _note(self, event_id: str, reached: Reached) -> None:
+        known = self._reached.get(event_id, NOT_YET)
+        if reached.fence != known.fence or comes_before(known.entry_id, reached.entry_id):
+            self._reached[event_id] = reached
         for moved in self._waiting.get(event_id, ()):
             moved.set()

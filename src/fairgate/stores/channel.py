@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import cached_property, partial
 from hashlib import sha1
 from pathlib import Path
@@ -48,6 +48,10 @@ class Script:
     @cached_property
     def sha(self) -> str:
         return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def call(self, keys: Sequence[str], args: Sequence[Word]) -> Sequence[Word]:
+        """The words of the command that runs it."""
+        return ("EVALSHA", self.sha, len(keys), *keys, *args)
 
 
 class Channel:
@@ -107,20 +111,19 @@ class Channel:
         """The script's answer (bytes and integers). Raises `Unavailable`, `StaleGeneration`, `StaleEpoch`."""
         if self._transport is None:
             await self.connect()
-        return await self._answer(script, keys, args, self.ask("EVALSHA", script.sha, len(keys), *keys, *args))
+        call = script.call(keys, args)
+        return await self._answer(script, call, self.ask(*call))
 
     def begin(self, script: Script, keys: Sequence[str], args: Sequence[Word], then: Then) -> None:
         """`run` for who is called back, once, with the answer or the error: it costs no task. Raises `Unavailable`."""
 
         def answered(value: Any) -> None:
             if isinstance(value, _NoScript):
-                task = asyncio.get_running_loop().create_task(self._again(script, keys, args, then))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._start(self._again(script, keys, args, then))
             else:
                 then(value)
 
-        self._call(answered, ("EVALSHA", script.sha, len(keys), *keys, *args))
+        self._call(answered, script.call(keys, args))
 
     async def _again(self, script: Script, keys: Sequence[str], args: Sequence[Word], then: Then) -> None:
         try:
@@ -130,25 +133,24 @@ class Channel:
         then(answer)
 
     async def run_each(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]) -> list[Any]:
-        """One script for many (keys, args), all sent together. → for each its answer, or the error that it raised."""
-        await self.connect()
-        asked = [self.ask("EVALSHA", script.sha, len(keys), *keys, *args) for keys, args in calls]
+        """One script for many (keys, args), all sent together; connect first. → for each its answer, or the error that
+        it raised.
+        """
+        asked = [(call, self.ask(*call)) for call in (script.call(keys, args) for keys, args in calls)]
         answers: list[Any] = []
-        for (keys, args), future in zip(calls, asked, strict=True):
+        for call, future in asked:
             try:
-                answers.append(await self._answer(script, keys, args, future))
+                answers.append(await self._answer(script, call, future))
             except FairgateError as error:
                 answers.append(error)
         return answers
 
-    async def _answer(
-        self, script: Script, keys: Sequence[str], args: Sequence[Word], asked: asyncio.Future[Any]
-    ) -> Any:
+    async def _answer(self, script: Script, call: Sequence[Word], asked: asyncio.Future[Any]) -> Any:
         try:
             return await asked
         except _NoScript:
             await self.command("SCRIPT", "LOAD", script.text)
-            return await self.command("EVALSHA", script.sha, len(keys), *keys, *args)
+            return await self.command(*call)
 
     async def command(self, *words: Word) -> Any:
         """Send in the order of the calls; the answer when it comes."""
@@ -206,9 +208,12 @@ class Channel:
         for call in waiting:
             call.then(why)
         if connection is not None:
-            task = asyncio.get_running_loop().create_task(_closed(connection))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(_closed(connection))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 class _Call(NamedTuple):

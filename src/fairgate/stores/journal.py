@@ -8,12 +8,12 @@ era begins: what stands before is told by a snapshot.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from fairgate.domain.line import Line, first_sequence
 from fairgate.errors import StaleGeneration
-from fairgate.stores.channel import Script
+from fairgate.stores.channel import Script, Word
 from fairgate.stores.keys import JOURNAL_CHANNEL, JOURNALED_CHANNEL
 from fairgate.stores.line import LineStore
 
@@ -43,6 +43,9 @@ class Reached(NamedTuple):
     entry_id: str
 
 
+NOT_YET = Reached("", "")
+
+
 class Taken(NamedTuple):
     """The oldest entries of a line, read under `fence`: only under the same one they may be forgotten."""
 
@@ -70,18 +73,14 @@ class JournalStore:
         line that this server does not hold as SQL names it is left out.
         """
         await self._store.channel.connect()
-        asked: list[tuple[Line, str]] = [(line, self._store.fence(line)) for line in lines]
-        answers = await self._store.channel.run_each(
-            _TAKE,
-            [
-                ([k.journal, k.state], [fence, TAKE_MAX, known.entry_id if known and known.fence == fence else ""])
-                for line, fence in asked
-                for k in [self._store.keys(line.event_id)]
-                for known in [reached.get(line.event_id)]
-            ],
-        )
+        fences = [self._store.fence(line) for line in lines]
+        calls: list[tuple[list[str], list[Word]]] = []
+        for line, fence in zip(lines, fences, strict=True):
+            k, known = self._store.keys(line.event_id), reached.get(line.event_id, NOT_YET)
+            calls.append(([k.journal, k.state], [fence, TAKE_MAX, known.entry_id if known.fence == fence else ""]))
+        answers = await self._store.channel.run_each(_TAKE, calls)
         taken = []
-        for (line, fence), answer in zip(asked, answers, strict=True):
+        for line, fence, answer in zip(lines, fences, answers, strict=True):
             if isinstance(answer, StaleGeneration):
                 continue
             if isinstance(answer, Exception):
@@ -92,7 +91,7 @@ class JournalStore:
         return taken
 
     async def say_reached(self, taken: Sequence[Taken]) -> None:
-        """Kafka has these: whoever waits for it hears so at once."""
+        """Kafka has these: whoever waits for it hears so at once, and reads it with `said_reached`."""
         said = [f"{one.line.event_id} {one.reached.entry_id} {one.fence}" for one in taken]
         await self._store.channel.command("PUBLISH", JOURNALED_CHANNEL, "\n".join(said))
 
@@ -126,6 +125,13 @@ class JournalStore:
         await self._store.channel.connect()
         known = await self._store.channel.command("HGET", self._store.keys(event_id).state, "journaled")
         return "" if known is None else known.decode()
+
+
+def said_reached(message: str) -> Iterator[tuple[str, Reached]]:
+    """By event id, what `say_reached` said."""
+    for said in message.split("\n"):
+        event_id, entry_id, fence = said.split(" ")
+        yield event_id, Reached(fence, entry_id)
 
 
 def entry(id: bytes, kind: bytes, text: bytes) -> Entry:
