@@ -15,11 +15,12 @@ from fairgate.config import SHARDS, Config
 from fairgate.domain.ids import shard_of
 from fairgate.errors import Unavailable
 from fairgate.outbox.relay import Relay
-from fairgate.outbox.sweep import LostAdmissions, UntoldTickets
+from fairgate.outbox.sweep import MARGIN, Found, LostAdmissions, Sweep, UntoldTickets
 from fairgate.queue.lines import Lines
 from fairgate.stores.database import Database
 from fairgate.stores.leases import Shards
 from fairgate.stores.outbox import OutboxBell, OutboxStore
+from fairgate.streams.log import Log
 from fairgate.streams.producer import OrderedProducer
 from fairgate.streams.topics import Names, admin, apply
 from tests.conftest import Servers
@@ -60,6 +61,10 @@ class Relaying:
     async def __aexit__(self, *_: object) -> None:
         await self.relay.stop()
         await self.shards.stop()
+
+
+def minutes_ago(minutes: float) -> datetime:
+    return datetime.now(UTC) - timedelta(minutes=minutes)
 
 
 async def put(database: Database, key: str, count: int, first: int = 0) -> None:
@@ -142,7 +147,11 @@ async def test_an_admission_that_kafka_lost_is_sent_again(database: Database, ev
             event_id,
         )
         await connection.execute("update inventory set reserved = 1, next_number = 2 where event_id = $1", event_id)
-    assert await LostAdmissions(database).send_again(datetime.now(UTC) - timedelta(minutes=1)) == 1
+    assert (await LostAdmissions(database).send_again(minutes_ago(4), minutes_ago(1))).count == 0
+    found = await LostAdmissions(database).send_again(minutes_ago(6), minutes_ago(1))
+    assert found.count == 1
+    assert found.oldest is not None
+    assert minutes_ago(6) < found.oldest < minutes_ago(4)
     async with database.connection() as connection:
         payload = await connection.fetchval("select payload from outbox where key = $1", event_id)
         await connection.execute("update outbox set sent_at = now() where key = $1", event_id)
@@ -164,7 +173,7 @@ async def test_an_admission_on_its_way_is_not_sent_again(database: Database, eve
             event_id,
         )
         await connection.execute("update inventory set reserved = 1, next_number = 2 where event_id = $1", event_id)
-        assert await LostAdmissions(database).send_again(datetime.now(UTC) - timedelta(minutes=1)) == 0
+        assert (await LostAdmissions(database).send_again(None, minutes_ago(1))).count == 0
         await connection.execute("delete from admissions where event_id = $1", event_id)
 
 
@@ -176,12 +185,48 @@ async def test_a_ticket_that_nobody_was_told_of_is_announced_again(database: Dat
             "values ($1, 'untold', 1, 1, 'confirmed', 'test', now() - interval '23 hours') returning ticket_id",
             event_id,
         )
-    assert await UntoldTickets(database).send_again(datetime.now(UTC) - timedelta(minutes=1)) >= 1
+    day_ago = datetime.now(UTC) - timedelta(hours=23)
+    assert (await UntoldTickets(database).send_again(day_ago + timedelta(minutes=1), minutes_ago(1))).count == 0
+    found = await UntoldTickets(database).send_again(None, minutes_ago(1))
+    assert found.count >= 1
+    assert found.oldest is not None
+    assert found.oldest < day_ago
     async with database.connection() as connection:
-        found = await connection.fetchval(
+        again = await connection.fetchval(
             "select count(*) from outbox where ids = array[$1::text]", f"issued:{ticket_id}"
         )
-    assert found == 1
+    assert again == 1
+
+
+async def test_a_sweep_looks_again_from_what_is_still_missing_and_else_only_at_what_came_since(
+    database: Database, config: Config
+) -> None:
+    class Recorded:
+        """Finds something missing in the first look only."""
+
+        name = "recorded"
+
+        def __init__(self) -> None:
+            self.looks: list[tuple[datetime | None, datetime]] = []
+
+        async def time(self) -> datetime:
+            return datetime.now(UTC)
+
+        async def send_again(self, since: datetime | None, before: datetime) -> Found:
+            self.looks.append((since, before))
+            return Found(0, before - timedelta(hours=1) if len(self.looks) == 1 else None)
+
+    lost, names = Recorded(), Names(config.topic_prefix)
+    shards = Shards(database, "outbox", "sweeping", "sweeper", SHARDS)
+    await shards.run_once()
+    sweep = Sweep(lost, Log(config, f"{config.topic_prefix}nobody"), names.ticket_issue, shards)
+    for _ in range(4):
+        await sweep.run_once()
+    await sweep.teardown()
+    (nothing_known, first), (from_missing, second), (from_complete, _) = lost.looks
+    assert nothing_known is None
+    assert from_missing == first - timedelta(hours=1) - MARGIN
+    assert from_complete == second - MARGIN
 
 
 class Forgetful(OrderedProducer):

@@ -2,7 +2,7 @@
 
 A sweeper notes the database's time and the end of the topic. When the group has read up to that end, whatever SQL still
 misses from before that time was lost, and is sent again: a repeat is harmless, since an admission is settled once and a
-notification has its id.
+notification has its id. What one look found complete the next one leaves alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from fairgate.lifecycle import Service
@@ -29,13 +30,20 @@ CHUNK = 1_000
 SWEEPING_SHARD = 0
 
 
+class Found(msgspec.Struct, frozen=True):
+    """How many went out again; and since when something is missing, sent again now or not. None: nothing is."""
+
+    count: int
+    oldest: datetime | None
+
+
 class Lost(Protocol):
     """What is missing behind a stage, and how it goes out again."""
 
     name: str
 
     async def time(self) -> datetime: ...
-    async def send_again(self, before: datetime) -> int: ...
+    async def send_again(self, since: datetime | None, before: datetime) -> Found: ...
 
 
 class Sweep(Service):
@@ -48,10 +56,11 @@ class Sweep(Service):
         self.name = f"sweep-{lost.name}"
         self._lost, self._kafka, self._topic, self._shards = lost, kafka, topic, shards
         self._mark: tuple[datetime, Offsets] | None = None
+        self._complete_until: datetime | None = None
 
     async def run_once(self) -> bool:
         if SWEEPING_SHARD not in self._shards.epochs:
-            self._mark = None
+            self._mark = self._complete_until = None
             return False
         if self._mark is not None:
             before, ends = self._mark
@@ -66,10 +75,12 @@ class Sweep(Service):
         await self._kafka.close()
 
     async def _send_again(self, before: datetime) -> None:
-        count = await self._lost.send_again(before)
-        if count:
-            log.warning("Kafka has lost what SQL promised; sent again", what=self._lost.name, count=count)
-            self.signals["sent_again"].fire(count)
+        found = await self._lost.send_again(self._complete_until, before)
+        # A transaction stamps its rows before others can see them.
+        self._complete_until = (found.oldest or before) - MARGIN
+        if found.count:
+            log.warning("Kafka has lost what SQL promised; sent again", what=self._lost.name, count=found.count)
+            self.signals["sent_again"].fire(found.count)
 
     async def _now(self) -> tuple[datetime, Offsets]:
         return await self._lost.time(), await self._kafka.ends(self._topic)
@@ -92,9 +103,10 @@ class LostAdmissions(_InSql):
 
     name = "lost-admissions"
 
-    async def send_again(self, before: datetime) -> int:
+    async def send_again(self, since: datetime | None, before: datetime) -> Found:
         async with self._database.transaction() as connection:
-            return int(await self._database.queries.resend_lost_admissions(connection, before=before, limit=CHUNK))
+            query = self._database.queries.resend_lost_admissions
+            return Found(**await query(connection, since=since, before=before, limit=CHUNK))
 
 
 class UntoldTickets(_InSql):
@@ -102,10 +114,7 @@ class UntoldTickets(_InSql):
 
     name = "untold-tickets"
 
-    async def send_again(self, before: datetime) -> int:
+    async def send_again(self, since: datetime | None, before: datetime) -> Found:
         async with self._database.transaction() as connection:
-            return int(
-                await self._database.queries.reannounce_untold_tickets(
-                    connection, before=before, limit=CHUNK, shard=SWEEPING_SHARD
-                )
-            )
+            query = self._database.queries.reannounce_untold_tickets
+            return Found(**await query(connection, since=since, before=before, limit=CHUNK, shard=SWEEPING_SHARD))

@@ -138,7 +138,7 @@ class Accounts:
     async def snapshot(self) -> Snapshot:
         """Counts every row: seconds for millions of them."""
         queries = self._database.queries
-        async with self._database.connection() as connection, _one_moment(connection):
+        async with self._database.whole_tables() as connection:
             events = [EventAccount(**row) for row in await queries.event_accounts(connection)]
             rows = [Rows(**row) for row in await queries.counted_rows(connection)]
             asked = (queries.admissions_without_ticket, queries.admissions_without_number)
@@ -147,7 +147,7 @@ class Accounts:
 
     async def out_of_order(self) -> list[Finding]:
         """Who was admitted after somebody who had joined later (I3)."""
-        async with self._database.connection() as connection:
+        async with self._database.whole_tables() as connection:
             return await _found(self._database.queries.admitted_out_of_order, connection)
 
     async def doubled(self) -> dict[str, list[Finding]]:
@@ -158,7 +158,7 @@ class Accounts:
             "a number used twice": queries.numbers_used_twice,
             "told twice": queries.told_twice,
         }
-        async with self._database.connection() as connection, _one_moment(connection):
+        async with self._database.whole_tables() as connection:
             return {what: await _found(query, connection) for what, query in kinds.items()}
 
     async def line(self, event_id: str, named: int = 0) -> LineAccount:
@@ -175,10 +175,6 @@ class Accounts:
             some = event_ids[start : start + LINES_AT_ONCE]
             found += await asyncio.gather(*(self.line(event_id, named) for event_id in some))
         return found
-
-
-def _one_moment(connection: Any) -> Any:
-    return connection.transaction(isolation="repeatable_read", readonly=True)
 
 
 async def _found(query: Any, connection: Connection) -> list[Finding]:

@@ -29,6 +29,10 @@ _OURS: dict[str, type[FairgateError]] = {
 # No statement of ours is meant to take longer; a stuck one must not hold locks for ever.
 STATEMENT_S = 20.0
 
+# A crowd fills the tables within seconds, minutes before their statistics say so, and a connection keeps the plans that
+# it made while they were empty. What is read by an index is read well at every size; who reads a whole table says so.
+_BY_INDEX = "set enable_seqscan = off; set jit = off"
+
 
 class Queries:
     """The queries of `queries/*.sql` by name. One that has many rows answers with their list."""
@@ -77,6 +81,7 @@ class Database:
                 max_size=self._size,
                 command_timeout=STATEMENT_S,
                 timeout=5.0,
+                init=_plan_by_index,
                 reset=_nothing_to_reset,
             )
 
@@ -100,13 +105,27 @@ class Database:
         async with self.connection() as connection, connection.transaction():
             yield connection
 
+    @contextlib.asynccontextmanager
+    async def whole_tables(self) -> AsyncIterator[Connection]:
+        """To read much of them as of one moment: in a transaction that writes nothing."""
+        async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            await connection.execute("set local enable_seqscan = on")
+            yield connection
+
     async def dedicated(self, *, transaction_timeout_s: float | None = None) -> asyncpg.Connection[asyncpg.Record]:
         """A connection of one's own (to listen, or to keep statements in order). The caller closes it."""
         settings = {"application_name": "fairgate"}
         if transaction_timeout_s is not None:
             settings["transaction_timeout"] = str(int(transaction_timeout_s * 1000))
         with translated():
-            return await asyncpg.connect(self._dsn, timeout=5.0, command_timeout=STATEMENT_S, server_settings=settings)
+            made = await asyncpg.connect(self._dsn, timeout=5.0, command_timeout=STATEMENT_S, server_settings=settings)
+            await _plan_by_index(made)
+            return made
+
+
+async def _plan_by_index(connection: Any) -> None:
+    """By a statement: what stands between may not pass settings on with the login."""
+    await connection.execute(_BY_INDEX)
 
 
 async def _nothing_to_reset(_connection: object) -> None:

@@ -19,8 +19,8 @@ begin
         select c.user_id, c.sequence,
             (select a.number from admissions a
               where a.event_id = p_event and a.user_id = c.user_id and a.sequence = c.sequence) as had,
-            exists (select from tickets t
-              where t.event_id = p_event and t.user_id = c.user_id and t.status in ('pending', 'confirmed')) as served
+            (select true from tickets t
+              where t.event_id = p_event and t.user_id = c.user_id and t.status in ('pending', 'confirmed')) is not null as served
         from unnest(p_users, p_sequences) as c (user_id, sequence)
     ), gone as (
         insert into departures (event_id, user_id, sequence, reason)

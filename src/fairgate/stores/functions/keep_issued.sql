@@ -21,7 +21,7 @@ begin
         select t.user_id, 'issued:' || t.ticket_id, 'ticket:issued', a.payload::jsonb
         from unnest(p_ids, p_users, p_events, p_sequences, p_numbers, p_statuses, p_issued_ms, p_payloads)
              as a (ticket_id, user_id, event_id, sequence, number, status, issued_ms, payload)
-        join tickets t on t.ticket_id = a.ticket_id
+        cross join lateral (select * from tickets t where t.ticket_id = a.ticket_id offset 0) t
         where t.user_id = a.user_id and t.event_id = a.event_id and t.sequence = a.sequence and t.number = a.number
           and t.status = a.status and t.issued_at >= to_timestamp(a.issued_ms::double precision / 1000)
           and t.issued_at < to_timestamp((a.issued_ms + 1)::double precision / 1000)

@@ -47,14 +47,17 @@ begin
     ), seen as materialized (
         select a.*, d.number, l.hold_s, t.ticket_id as old_id, t.settled_by, t.status as old_status,
                t.issued_at as old_issued_at, t.expires_at as old_expires_at,
-               t.ticket_id is null and exists (
-                   select from tickets o where o.event_id = a.event_id and o.user_id = a.user_id
-                                           and o.status in ('pending', 'confirmed')) as holds_another
+               t.ticket_id is null and (
+                   select true from tickets o where o.event_id = a.event_id and o.user_id = a.user_id
+                                                and o.status in ('pending', 'confirmed')) is not null as holds_another
         from asked a
-        left join admissions d on d.event_id = a.event_id and d.number = a.claimed_number
-                                and d.user_id = a.user_id and d.sequence = a.sequence
-        left join lines l on l.event_id = d.event_id
-        left join tickets t on t.event_id = d.event_id and t.number = d.number
+        left join lateral (
+            select * from admissions d where d.event_id = a.event_id and d.number = a.claimed_number offset 0
+        ) d on d.user_id = a.user_id and d.sequence = a.sequence
+        left join lateral (select l.hold_s from lines l where l.event_id = d.event_id offset 0) l on true
+        left join lateral (
+            select * from tickets t where t.event_id = d.event_id and t.number = d.number offset 0
+        ) t on true
     ), fresh as materialized (
         -- `earlier` is the same user's admission before this one in this batch: equal if it came twice.
         select s.*, lag(s.sequence) over (partition by s.user_id, s.event_id order by s.sequence, s.ordinal) as earlier
@@ -119,8 +122,10 @@ begin
                    v_now, v_now, v_now + make_interval(secs => l.hold_s), a.source
             from unnest(p_ids, p_events, p_users, p_sequences, p_numbers, p_sources)
                  as a (ticket_id, event_id, user_id, sequence, number, source)
-            join admissions d on d.event_id = a.event_id and d.number = a.number
-            join lines l on l.event_id = d.event_id
+            cross join lateral (
+                select * from admissions d where d.event_id = a.event_id and d.number = a.number offset 0
+            ) d
+            cross join lateral (select l.hold_s from lines l where l.event_id = a.event_id offset 0) l
             where d.user_id = a.user_id and d.sequence = a.sequence
             returning t.event_id, t.status
         ), sums as (

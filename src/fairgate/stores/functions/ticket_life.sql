@@ -8,7 +8,11 @@ create or replace function move_tickets(p_ids uuid[], p_owners text[], p_from te
 returns table (outcome text, ticket_id uuid, event_id text, user_id text, sequence bigint, number bigint, status text,
                issued_at timestamptz, expires_at timestamptz)
 language plpgsql
+-- Ticket by ticket, whatever the size of the table was when this was planned.
 set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_material = off
 as $$
 declare
     v_events text[] := array(select distinct t.event_id::text from tickets t where t.ticket_id = any (p_ids));

@@ -24,15 +24,17 @@ order by tx, seq
 limit :limit;
 
 -- name: inbox_unseen
--- The oldest of what these users have not acknowledged. No cursor, so no row is held back.
-select user_id, id, kind, payload::text as payload, created_at, seen_at, tx::text as tx, seq
-from (
-    select n.*, row_number() over (partition by n.user_id order by n.tx, n.seq) as place
-    from notifications n
-    where n.user_id = any(:user_ids::text[]) and n.seen_at is null
-) as n
-where place <= :each
-order by tx, seq;
+-- The oldest of what these users have not acknowledged. No cursor, so no row is held back. `coalesce`: by user, never by
+-- the index of all that anybody has not seen.
+select asked.user_id, n.*
+from (select distinct user_id from unnest(:user_ids::text[]) as a (user_id)) asked
+cross join lateral (
+    select id, kind, payload::text as payload, created_at, seen_at, tx::text as tx, seq, tx as at
+    from notifications
+    where user_id = asked.user_id and coalesce(seen_at, 'infinity') = 'infinity'
+    order by tx, seq limit :each
+) n
+order by n.at, n.seq;
 
 -- name: prune_inbox$
 -- Rows of that age go, whoever else is at it.
@@ -61,30 +63,35 @@ order by n.tx, n.seq;
 
 -- name: seen_among
 select n.user_id, n.id
-from notifications n
-join unnest(:user_ids::text[], :ids::text[]) as asked (user_id, id) using (user_id, id)
+from unnest(:user_ids::text[], :ids::text[]) as asked (user_id, id)
+cross join lateral (
+    select user_id, id, seen_at from notifications where user_id = asked.user_id and id = asked.id offset 0
+) n
 where n.seen_at is not null;
 
 -- name: mark_seen
--- Those of these that exist; the first moment stays.
-with asked as (
-    select distinct user_id, id from unnest(:user_ids::text[], :ids::text[]) as a (user_id, id)
-), there as (
-    select n.user_id, n.id, n.seen_at from notifications n join asked using (user_id, id)
-    order by n.user_id, n.id
-    for no key update of n
+-- Those of these that exist; the first moment stays. A row that another marked meanwhile has moved, and needs no mark.
+with there as (
+    select n.*
+    from (
+        select distinct user_id, id from unnest(:user_ids::text[], :ids::text[]) as a (user_id, id) order by user_id, id
+    ) asked
+    cross join lateral (
+        select ctid as place, user_id, id, seen_at from notifications where user_id = asked.user_id and id = asked.id
+        for no key update
+    ) n
 ), marked as (
-    update notifications n set seen_at = clock_timestamp()
-    from there where (n.user_id, n.id) = (there.user_id, there.id) and there.seen_at is null
+    update notifications set seen_at = clock_timestamp()
+    where ctid = any(array(select place from there where seen_at is null))
 )
 select user_id, id from there;
 
 -- name: issued_tickets
 -- Of these ticket ids: what SQL says of the ticket, and the language of its owner.
 select t.ticket_id::text as ticket_id, t.user_id, t.event_id, t.number, t.sequence, t.status,
-       epoch_millis(t.issued_at) as issued_ms, coalesce(u.locale, 'en') as locale
+       epoch_millis(t.issued_at) as issued_ms,
+       coalesce((select u.locale from users u where u.user_id = t.user_id), 'en') as locale
 from tickets t
-left join users u using (user_id)
 where t.ticket_id = any(:ticket_ids::uuid[]);
 
 -- name: locales_of

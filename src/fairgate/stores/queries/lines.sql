@@ -58,15 +58,22 @@ returning generation;
 select pg_notify('fairgate_lines', :event_id);
 
 -- name: standings
--- What SQL knows of users in a line: a live ticket or an admission on its way first, else what came last.
-select distinct on (user_id) user_id, status, sequence, ticket_id from (
-    select user_id, status, sequence, ticket_id::text, changed_at as at from tickets
-    where user_id = any(:users::text[]) and event_id = :event_id
+-- What SQL knows of users in a line: a live ticket or an admission on its way first, else what came last. By user in
+-- each table: the two kinds of statuses have an index each.
+select distinct on (user_id) asked.user_id, known.status, known.sequence, known.ticket_id
+from unnest(:users::text[]) as asked (user_id)
+cross join lateral (
+    select status, sequence, ticket_id::text, changed_at as at from tickets
+    where user_id = asked.user_id and event_id = :event_id and status in ('pending', 'confirmed')
     union all
-    select user_id, 'admitted', sequence, null, admitted_at from admissions a
-    where event_id = :event_id and user_id = any(:users::text[])
-      and not exists (select from tickets t where t.event_id = a.event_id and t.number = a.number)
+    select status, sequence, ticket_id::text, changed_at from tickets
+    where user_id = asked.user_id and event_id = :event_id and status in ('cancelled', 'expired')
     union all
-    select user_id, reason, sequence, null, at from departures
-    where event_id = :event_id and user_id = any(:users::text[])
-) known order by user_id, (status in ('pending', 'confirmed', 'admitted')) desc, at desc;
+    select 'admitted', sequence, null, admitted_at from admissions a
+    where event_id = :event_id and user_id = asked.user_id
+      and (select true from tickets t where t.event_id = a.event_id and t.number = a.number) is null
+    union all
+    select reason, sequence, null, at from departures
+    where event_id = :event_id and user_id = asked.user_id
+) known
+order by user_id, (status in ('pending', 'confirmed', 'admitted')) desc, at desc;

@@ -1,16 +1,19 @@
 -- name: database_time$
 select clock_timestamp();
 
--- name: resend_lost_admissions$
--- Admissions from before :before that have no ticket, and no message that was still to be sent then: into the outbox again.
-with lost as (
+-- name: resend_lost_admissions^
+-- Admissions between :since (null: ever) and :before that have no ticket, and no message that was still to be sent then:
+-- into the outbox again. → how many, and the oldest of all without a ticket.
+with unsettled as materialized (
     select a.* from inventory i
     join tallies t on t.event_id = i.event_id
     join admissions a on a.event_id = i.event_id
     where i.next_number - 1 > t.issued
-      and a.admitted_at < :before
+      and a.admitted_at < :before and a.admitted_at >= coalesce(cast(:since as timestamptz), '-infinity')
       and not exists (select from tickets k where k.event_id = a.event_id and k.number = a.number)
-      and not exists (select from outbox o where o.key = a.event_id and o.created_at < :before
+), lost as (
+    select a.* from unsettled a
+    where not exists (select from outbox o where o.key = a.event_id and o.created_at < :before
                                              and (o.sent_at is null or o.sent_at >= :before))
     order by a.event_id, a.number limit :limit
 ), told as (
@@ -20,18 +23,20 @@ with lost as (
            count(*)
     from lost a join lines l on l.event_id = a.event_id group by l.shard, a.event_id
 )
-select count(*) from lost;
+select (select count(*) from lost) as count, (select min(admitted_at) from unsettled) as oldest;
 
--- name: reannounce_untold_tickets$
--- Tickets of the day before :before that nobody was told of: announced again, under the same message id.
-with untold as (
-    select t from tickets t
-    where t.issued_at < :before and t.issued_at > cast(:before as timestamptz) - interval '1 day'
+-- name: reannounce_untold_tickets^
+-- Tickets between :since (null: ever), but of the last day, and :before that nobody was told of: announced again, under the
+-- same message id. → how many, and the oldest of all that nobody was told of.
+with untold as materialized (
+    select t, t.issued_at, t.ticket_id from tickets t
+    where t.issued_at < :before
+      and t.issued_at > greatest(cast(:since as timestamptz), cast(:before as timestamptz) - interval '1 day')
       and not exists (select from notifications n where n.user_id = t.user_id and n.id = 'issued:' || t.ticket_id)
-      and not exists (select from outbox o where o.sent_at is null and o.ids = array['issued:' || t.ticket_id])
-    order by t.issued_at
-    limit :limit
 ), announced as (
-    select announce_ticket(t, :shard) from untold
+    select announce_ticket(u.t, :shard) from untold u
+    where not exists (select from outbox o where o.sent_at is null and o.ids = array['issued:' || u.ticket_id])
+    order by u.issued_at
+    limit :limit
 )
-select count(*) from announced;
+select (select count(*) from announced) as count, (select min(issued_at) from untold) as oldest;

@@ -1,0 +1,273 @@
+"""The first crowd of a new database: a process keeps the plans that it made when there was next to nothing, and no
+statistics say yet what has come since. No statement of the flow may read a table whole for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pytest
+
+from fairgate.domain.messages import TicketIssue
+from fairgate.domain.ticket import Ticket, TicketStatus
+from fairgate.stores.database import Database
+from fairgate.stores.inbox import InboxStore, IssuedTicket, Name, note_of_ticket
+from fairgate.stores.standings import read_standings
+from fairgate.stores.tickets import Issued, SettledBefore, TicketStore
+from tests.conftest import Servers
+from tests.support.house import own_database
+from tests.support.ticketing import FIRST, Books, orders_from
+
+EVENT, LEASE = "on-sale", "probe"
+TABLES = ("lines", "inventory", "tallies", "admissions", "departures", "tickets", "notifications")
+CROWD, BATCH = 10_000, 500
+# Of a row that is asked for: its own, what it is checked against, and some that a page's split brings along.
+READS_MAX = 30
+
+Statement = Callable[["Desk", Sequence[Issued]], Awaitable[object]]
+
+
+class Past(NamedTuple):
+    """What was there when a process made its plans."""
+
+    before: int
+    analyzed: bool = False
+
+
+class Desk:
+    """The stores as one process has them, over one connection."""
+
+    def __init__(self, database: Database, joined: int) -> None:
+        self.database = database
+        self.tickets, self.inbox = TicketStore(database), InboxStore(database)
+        self._joined = joined
+
+    async def open(self) -> None:
+        await Books(self.database).event(EVENT)
+        async with self.database.connection() as sql:
+            await sql.execute("update lines set rate = 1000000, burst = 1000000")
+            await sql.execute("update inventory set tokens = 1000000")
+            await sql.execute("insert into leases (name, owner, until) values ($1, 'us', 'infinity')", LEASE)
+            for table in TABLES:
+                await sql.execute(f"alter table {table} set (autovacuum_enabled = off)")
+
+    async def analyze(self) -> None:
+        async with self.database.connection() as sql:
+            await sql.execute("analyze")
+
+    async def admit(self, count: int) -> list[TicketIssue]:
+        users = [f"u{self._joined + i}" for i in range(count)]
+        sequences = [FIRST + self._joined + i for i in range(count)]
+        self._joined += count
+        async with self.database.connection() as sql:
+            rows = await self.database.queries.admit(
+                sql, leases=[LEASE], epochs=[1], events=[EVENT] * count, users=users, sequences=sequences
+            )
+        assert {row["outcome"] for row in rows} == {"admitted"}
+        rows.sort(key=lambda row: row["number"])
+        return [issue_of(row["user_id"], row["sequence"], row["number"]) for row in rows]
+
+    async def serve(self, count: int, batch: int) -> list[Issued]:
+        """From the claim to the inbox."""
+        issued: list[Issued] = []
+        for _ in range(0, count, batch):
+            outcomes = await self.tickets.settle(orders_from(await self.admit(batch)))
+            some = [outcome for outcome in outcomes if isinstance(outcome, Issued)]
+            assert len(some) == batch
+            facts = [as_announced(it.ticket) for it in sorted(some, key=lambda it: it.ticket.user_id)]
+            assert await self.inbox.add_issued(facts, [note_of_ticket(fact) for fact in facts]) == set()
+            issued += some
+        return issued
+
+    async def rows_read(self) -> int:
+        """In all tables of this database, by whichever way, so far."""
+        async with self.database.connection() as sql:
+            await sql.execute("select pg_stat_force_next_flush()")
+            return int(
+                await sql.fetchval(
+                    "select (select sum(seq_tup_read) from pg_stat_user_tables)"
+                    " + (select sum(idx_tup_read) from pg_stat_user_indexes)"
+                )
+            )
+
+
+@asynccontextmanager
+async def desk_at(dsn: str, joined: int = 0) -> AsyncIterator[Desk]:
+    database = Database(dsn, size=1)
+    try:
+        yield Desk(database, joined)
+    finally:
+        await database.close()
+
+
+def issue_of(user_id: str, sequence: int, number: int) -> TicketIssue:
+    return TicketIssue(user_id=user_id, event_id=EVENT, sequence=sequence, number=number, timestamp=1)
+
+
+def as_announced(ticket: Ticket) -> IssuedTicket:
+    return IssuedTicket(
+        ticket_id=ticket.ticket_id,
+        user_id=ticket.user_id,
+        event_id=ticket.event_id,
+        number=ticket.number,
+        sequence=ticket.sequence,
+        status=ticket.status.value,
+        issued_ms=(ticket.issued_at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1),
+        locale="en",
+    )
+
+
+def names(issued: Sequence[Issued]) -> list[Name]:
+    return [Name(it.ticket.user_id, f"issued:{it.ticket.ticket_id}") for it in issued]
+
+
+async def settle_again(desk: Desk, issued: Sequence[Issued]) -> None:
+    issues = [issue_of(it.ticket.user_id, it.ticket.sequence, it.ticket.number) for it in issued]
+    outcomes = await desk.tickets.settle(orders_from(issues, "another"))
+    assert {type(outcome) for outcome in outcomes} == {SettledBefore}
+
+
+async def keep_again(desk: Desk, issued: Sequence[Issued]) -> None:
+    facts = [as_announced(it.ticket) for it in sorted(issued, key=lambda it: it.ticket.user_id)]
+    assert len(await desk.inbox.add_issued(facts, [note_of_ticket(fact) for fact in facts])) == len(facts)
+
+
+async def admit_again(desk: Desk, issued: Sequence[Issued]) -> None:
+    """As if each had joined once more."""
+    rows = await _admit(desk, issued, later=1 << 30)
+    assert {row["outcome"] for row in rows} == {"served"}
+
+
+async def _admit(desk: Desk, issued: Sequence[Issued], later: int) -> list[Any]:
+    async with desk.database.connection() as sql:
+        found: list[Any] = await desk.database.queries.admit(
+            sql,
+            leases=[LEASE],
+            epochs=[1],
+            events=[EVENT] * len(issued),
+            users=[it.ticket.user_id for it in issued],
+            sequences=[it.ticket.sequence + later for it in issued],
+        )
+    return found
+
+
+async def depart(desk: Desk, issued: Sequence[Issued]) -> None:
+    async with desk.database.connection() as sql:
+        rows = await desk.database.queries.depart(
+            sql,
+            lease=LEASE,
+            epoch=1,
+            shard=0,
+            event_id=EVENT,
+            users=[it.ticket.user_id for it in issued],
+            sequences=[it.ticket.sequence + (1 << 30) for it in issued],
+            reason="sold_out",
+            title="",
+            body="",
+        )
+    assert {row["outcome"] for row in rows} == {"served"}
+
+
+async def standings(desk: Desk, issued: Sequence[Issued]) -> None:
+    async with desk.database.connection() as sql:
+        found = await read_standings(desk.database, sql, EVENT, [it.ticket.user_id for it in issued])
+    assert {it.ticket.user_id: it.ticket.ticket_id for it in issued} == {
+        user: outcome.ticket_id for user, outcome in found.items()
+    }
+
+
+async def tickets_of(desk: Desk, issued: Sequence[Issued]) -> None:
+    for it in issued:
+        assert [ticket.number for ticket in await desk.tickets.of_user(it.ticket.user_id)] == [it.ticket.number]
+
+
+async def issue_directly(desk: Desk, issued: Sequence[Issued]) -> None:
+    for it in issued:
+        assert await desk.tickets.issue_direct(EVENT, it.ticket.user_id, 0) == (it.ticket, False)
+
+
+async def confirm_again(desk: Desk, issued: Sequence[Issued]) -> None:
+    for it in issued:
+        _, moved = await desk.tickets.move(it.ticket.ticket_id, it.ticket.user_id, TicketStatus.CONFIRMED)
+        assert not moved
+
+
+async def read_tickets(desk: Desk, issued: Sequence[Issued]) -> None:
+    assert len(await desk.inbox.tickets([it.ticket.ticket_id for it in issued])) == len(issued)
+
+
+async def read_unseen(desk: Desk, issued: Sequence[Issued]) -> None:
+    found = await desk.inbox.unseen([it.ticket.user_id for it in issued], 10)
+    assert [owned.user_id for owned in found] == [it.ticket.user_id for it in issued]
+
+
+async def read_inboxes(desk: Desk, issued: Sequence[Issued]) -> None:
+    for it in issued:
+        assert len(await desk.inbox.after(it.ticket.user_id, None, 10)) == 1
+
+
+async def seen_among(desk: Desk, issued: Sequence[Issued]) -> None:
+    assert await desk.inbox.seen_among(names(issued)) == set()
+
+
+async def mark_nothing(desk: Desk, issued: Sequence[Issued]) -> None:
+    """Of others: what is marked would not be unseen any more."""
+    assert await desk.inbox.mark_seen([Name(name.user_id, "x") for name in names(issued)]) == set()
+
+
+STATEMENTS: list[Statement] = [
+    settle_again,
+    keep_again,
+    admit_again,
+    depart,
+    standings,
+    tickets_of,
+    issue_directly,
+    confirm_again,
+    read_tickets,
+    read_unseen,
+    read_inboxes,
+    seen_among,
+    mark_nothing,
+]
+
+
+PASTS = {
+    "nearly nothing": Past(before=16),
+    "nearly nothing, and statistics of that": Past(before=16, analyzed=True),
+    "some thousands of the last hour": Past(before=4_000),
+}
+
+
+@pytest.mark.parametrize("past", PASTS.values(), ids=PASTS.keys())
+async def test_no_statement_reads_a_table_whole_for_what_was_there_once(servers: Servers, past: Past) -> None:
+    async with own_database(servers.postgres_dsn) as dsn:
+        async with desk_at(dsn) as desk:
+            await desk.open()
+            served = await desk.serve(past.before, 2 if past.analyzed else 8)
+            if past.analyzed:
+                await desk.analyze()
+        async with desk_at(dsn, joined=past.before) as desk:
+            reads = await reads_of_the_crowd(desk, served)
+    assert {what: count for what, count in reads.items() if count > READS_MAX} == {}
+
+
+async def reads_of_the_crowd(desk: Desk, served: Sequence[Issued]) -> dict[str, float]:
+    """Rows read for each that was asked for, by plans that are kept from before."""
+    await desk.serve(8, 1)
+    for statement in STATEMENTS:
+        for _ in range(8):
+            await statement(desk, served[:2])
+
+    before = await desk.rows_read()
+    issued = await desk.serve(CROWD, BATCH)
+    reads = {"from the claim to the inbox": (await desk.rows_read() - before) / CROWD}
+    some = issued[2_000:2_020]
+    for statement in STATEMENTS:
+        before = await desk.rows_read()
+        await statement(desk, some)
+        reads[statement.__name__] = (await desk.rows_read() - before) / len(some)
+    return reads
