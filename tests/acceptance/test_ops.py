@@ -101,7 +101,7 @@ async def test_an_overdue_orphan_is_named_with_what_will_happen(stack: Stack, ev
             stack.pause("admission", index)
         try:
             await crowd.store.channel.command("ZADD", keys.claims, 5, "frozen")
-            await crowd.store.channel.command("HSET", keys.claimed_at, "frozen", int((time.time() - 3_600) * 1000))
+            await crowd.store.channel.command("HSET", keys.claimed_at, 5, int((time.time() - 3_600) * 1000))
             status, found = await seen(stack, "orphans")
             (orphan,) = [one for one in found if one["eventId"] == event_id]
             assert (status, orphan["userId"], orphan["sequence"], orphan["overdue"]) == (1, "frozen", 5, True)

@@ -8,6 +8,7 @@ import pytest
 
 from fairgate.domain.line import LineState
 from fairgate.stores.accounts import Accounts
+from fairgate.stores.claims import ClaimStore
 from tests.conftest import Servers
 from tests.support.line import Fans, fans, gatekeeper
 
@@ -25,7 +26,7 @@ async def test_every_waiter_is_in_exactly_one_column(servers: Servers, crowd: Fa
         for i in range(6):
             await crowd.join(event_id, f"u{i}")
         await crowd.queue.leave(event_id, "u5")
-        claimed = await keeper.store.claim(line, keeper.shards.epochs[line.shard], 2)
+        claimed = await ClaimStore(keeper.store).claim(line, keeper.shards.epochs[line.shard], 2)
         found = await accounts.line(event_id, named=1)
         assert (found.joined, found.left, found.waiting, found.claims) == (6, 1, 3, 2)
         assert [(claim.user_id, claim.sequence) for claim in found.named] == [("u0", claimed.claims[0].sequence)]

@@ -12,6 +12,7 @@ import itertools
 import uuid
 from collections.abc import Coroutine, Iterator
 from functools import partial
+from types import ModuleType
 from typing import Any, TypeVar
 
 import asyncpg
@@ -32,10 +33,12 @@ from fairgate.domain.messages import TicketIssue
 from fairgate.domain.place import Outcome, Place, Status
 from fairgate.domain.ticket import TicketStatus, may_become
 from fairgate.errors import Conflict, StaleEpoch
+from fairgate.stores import claims as stores_claims
 from fairgate.stores import line as stores_line
 from fairgate.stores.channel import Channel, Script
+from fairgate.stores.claims import Claim, ClaimStore
 from fairgate.stores.database import Database, translated
-from fairgate.stores.line import Claim, LineStore
+from fairgate.stores.line import LineStore
 from fairgate.stores.lines import read_line
 from fairgate.stores.outbox import OutboxStore
 from fairgate.stores.standings import read_standings
@@ -61,6 +64,7 @@ class World:
         self._runner = asyncio.Runner()
         self.database = Database(servers.postgres_dsn)
         self.store = LineStore(Channel(servers.valkey_url))
+        self.claims = ClaimStore(self.store)
         self.tickets, self.outbox = TicketStore(self.database), OutboxStore(self.database)
 
     def do(self, step: Coroutine[Any, Any, T]) -> T:
@@ -198,7 +202,7 @@ class Protocol(RuleBasedStateMachine):
     @rule(name=st.sampled_from(OWNERS), count=st.integers(1, 4))
     def claim(self, name: str, count: int) -> None:
         owner = self.owners[name]
-        claimed = self._unless(owner.epoch != self.valkey_epoch, self.world.store.claim(self.line, owner.epoch, count))
+        claimed = self._unless(owner.epoch != self.valkey_epoch, self.world.claims.claim(self.line, owner.epoch, count))
         if claimed is None:
             return
         expected = (_in_order(self.claimed) + _in_order(self.waiting))[:count]
@@ -319,7 +323,7 @@ class Protocol(RuleBasedStateMachine):
     def _clear(self, owner: Owner) -> None:
         held = any(row["outcome"] == "held" for row in owner.rows)
         outcomes = [(row["user_id"], self._outcome(row)) for row in owner.rows if row["outcome"] != "held"]
-        step = self.world.store.clear(self.line, owner.epoch, "admitted", outcomes, held=held)
+        step = self.world.claims.clear(self.line, owner.epoch, "admitted", outcomes, held=held)
         refused = owner.epoch != self.valkey_epoch
         self._unless(refused, step)
         if refused:
@@ -520,20 +524,21 @@ def test_the_scripts_and_the_sql_do_what_the_model_says(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "cut", "put"),
+    ("module", "script", "cut", "put"),
     [
-        ("claim", "state[2] ~= ARGV[2]", "false"),  # a ghost may claim
-        ("claim", "redis.call('ZADD', KEYS[2], unpack(scored))", ""),  # out of the line without a claim
-        ("clear", "tonumber(scores[i]) == sequence", "false"),  # what is in SQL stays claimed
-        ("join", "given, size = given + 1, size + 1", "size = size + 1"),  # a number twice
+        (stores_claims, "claim", "state[2] ~= ARGV[2]", "false"),  # a ghost may claim
+        (stores_claims, "claim", "redis.call('ZADD', KEYS[2], unpack(scored))", ""),  # out of the line without a claim
+        (stores_claims, "clear", "tonumber(scores[i]) == sequence", "false"),  # what is in SQL stays claimed
+        (stores_claims, "clear_admitted", "redis.call('ZREMRANGEBYSCORE', KEYS[1], ARGV[3], ARGV[4])", ""),
+        (stores_line, "join", "given, size = given + 1, size + 1", "size = size + 1"),  # a number twice
     ],
 )
 def test_the_model_notices_a_script_that_lacks_a_step(
-    world: World, monkeypatch: pytest.MonkeyPatch, script: str, cut: str, put: str
+    world: World, monkeypatch: pytest.MonkeyPatch, *, module: ModuleType, script: str, cut: str, put: str
 ) -> None:
     broken = Script(script)
     assert cut in broken.text
     broken.__dict__["text"] = broken.text.replace(cut, put)
-    monkeypatch.setattr(stores_line, f"_{script.upper()}", broken)
+    monkeypatch.setattr(module, f"_{script.upper()}", broken)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         explore(world, Phase.generate)

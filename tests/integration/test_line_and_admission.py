@@ -11,6 +11,7 @@ from fairgate.domain.line import LineState, generation_of
 from fairgate.domain.place import Place, Status
 from fairgate.errors import LineNotOpen, StaleEpoch, UnknownLine
 from fairgate.lifecycle import Signal
+from fairgate.stores.claims import ClaimStore
 from tests.conftest import Servers
 from tests.support.line import Fans, Gatekeeper, fans, gatekeeper
 
@@ -198,7 +199,7 @@ async def test_claims_of_a_process_that_died_are_admitted_by_the_next(
     async with gatekeeper(servers.postgres_dsn, servers.valkey_url) as dead:
         line = await crowd.create(event_id, state=LineState.PAUSED)
         places = [await crowd.join(event_id, f"u{i}") for i in range(10)]
-        claimed = await dead.store.claim(line, dead.shards.epochs[line.shard], 4)
+        claimed = await ClaimStore(dead.store).claim(line, dead.shards.epochs[line.shard], 4)
         assert [claim.user_id for claim in claimed.claims] == ["u0", "u1", "u2", "u3"]
     async with gatekeeper(servers.postgres_dsn, servers.valkey_url) as next_one:
         async with next_one.admission.signals["admitted"].expect(10):
@@ -217,7 +218,7 @@ async def test_an_old_owner_that_wakes_up_moves_nobody(servers: Servers, crowd: 
             async with new.owner.prepared.expect(1):
                 pass
         with pytest.raises(StaleEpoch):
-            await crowd.store.claim(line, epoch, 1)
+            await ClaimStore(crowd.store).claim(line, epoch, 1)
         with pytest.raises(StaleEpoch):
             async with crowd.database.connection() as connection:
                 await connection.fetch(

@@ -13,7 +13,7 @@ from fairgate.admission.steps import Steps
 from fairgate.config import Config
 from fairgate.notification.tell import Notification
 from fairgate.runner import run_role
-from fairgate.stores import line
+from fairgate.stores import claims
 
 DIED = 9
 
@@ -34,12 +34,15 @@ def commit_before_the_effect() -> None:
 
 def pop_before_the_claim() -> None:
     """Admission takes people out of the line without a claim, and dies before they are in SQL."""
-    text = line._CLAIM.text
-    broken = "\n".join(
-        row for row in text.splitlines() if "'ZADD', KEYS[2]" not in row and "'HSET', KEYS[3]" not in row
-    )
-    assert broken.count("\n") == text.rstrip().count("\n") - 2
-    line._CLAIM.text = broken
+    text = claims._CLAIM.text
+    for step, instead in (
+        ("local missing", "local popped = {}\nlocal missing"),
+        ("redis.call('ZADD', KEYS[2], unpack(scored))", "popped = head"),
+        ("redis.call('ZRANGE', KEYS[2], 0, want - 1, 'WITHSCORES')", "popped"),
+    ):
+        assert text.count(step) == 1
+        text = text.replace(step, instead)
+    claims._CLAIM.text = text
 
     async def admit(self: Steps, batches: Any) -> Any:
         os._exit(DIED)

@@ -12,9 +12,10 @@ from fairgate.admission.owner import Owned, Owner
 from fairgate.domain.place import Outcome, Status
 from fairgate.errors import StaleEpoch, StaleGeneration
 from fairgate.failpoints import failpoint
+from fairgate.stores.claims import Claim, ClaimStore
 from fairgate.stores.database import Database, translated
 from fairgate.stores.leases import LEASE_S
-from fairgate.stores.line import Claim, LineStore
+from fairgate.stores.line import LineStore
 from fairgate.stores.outbox import OutboxBell
 from fairgate.stores.standings import read_standings
 
@@ -26,12 +27,13 @@ class Steps:
 
     def __init__(self, database: Database, owner: Owner, store: LineStore, bell: OutboxBell) -> None:
         self._database, self._owner, self._store, self._bell = database, owner, store, bell
+        self._claims = ClaimStore(store)
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
     async def claim(self, owned: Owned, count: int) -> list[Claim]:
         """3: at most `count` claims, oldest first; none where the line is not ours any more."""
         owned.stirred = False
-        result = await self._fenced(owned, self._store.claim(owned.line, owned.epoch, count))
+        result = await self._fenced(owned, self._claims.claim(owned.line, owned.epoch, count))
         if result is None:
             return []
         if result.claims:
@@ -93,7 +95,7 @@ class Steps:
         self, owned: Owned, counter: str, outcomes: Sequence[tuple[str, Outcome]], *, held: bool = False
     ) -> None:
         """5: these claims are settled in SQL. `held`: others found nothing to reserve and stay claimed."""
-        await self._fenced(owned, self._store.clear(owned.line, owned.epoch, counter, outcomes, held=held))
+        await self._fenced(owned, self._claims.clear(owned.line, owned.epoch, counter, outcomes, held=held))
         owned.claims = max(0, owned.claims - len(outcomes))
 
     async def show(self, owned: Owned) -> None:

@@ -5,6 +5,9 @@ keys as they are documented (architecture: the line in Valkey).
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -59,9 +62,15 @@ async def read_line(valkey: Any, event_id: str) -> LineBook:
 
 
 async def _claims(valkey: Any, keys: LineKeys, now: float) -> list[Claim]:
-    begun = await valkey.hgetall(keys.claimed_at)
+    """What was claimed together has one time, kept by its first sequence."""
+    begun = sorted((int(first), int(at_ms) / 1000) for first, at_ms in (await valkey.hgetall(keys.claimed_at)).items())
     claims = await valkey.zrange(keys.claims, 0, -1, withscores=True)
-    return [Claim(user, int(score), now - int(begun[user]) / 1000 if user in begun else None) for user, score in claims]
+    return [Claim(user, int(score), _age(int(score), begun, now)) for user, score in claims]
+
+
+def _age(sequence: int, begun: Sequence[tuple[int, float]], now: float) -> float | None:
+    place = bisect_right(begun, sequence, key=itemgetter(0))
+    return now - begun[place - 1][1] if place else None
 
 
 async def _journal(valkey: Any, keys: LineKeys) -> int | None:

@@ -18,14 +18,13 @@ from fairgate.stores.stirred import Stirred
 # A batch must not hold the server so long that another line's callers notice (512 joins are about 1 ms).
 JOINS_MAX = 512
 READS_MAX = 1_000
-CLAIMS_MAX = 2_000
 
 # An outcome is a cache in front of SQL; a week covers the life of a sale.
 OUTCOME_KEPT_S = 7 * 86_400
 
 _JOIN, _POSITION, _LEAVE, _BOARD = Script("join"), Script("position"), Script("leave"), Script("board")
 _BOUND = Script("bound")
-_CLAIM, _CLEAR, _PREPARE, _REMEMBER = Script("claim"), Script("clear"), Script("prepare"), Script("remember")
+_PREPARE, _REMEMBER = Script("prepare"), Script("remember")
 
 # A line's journal may hold this much on its way to Kafka: at 30 bytes a join, two millions.
 JOURNAL_MAX_BYTES = 64 * 1024 * 1024
@@ -33,21 +32,6 @@ JOURNAL_MAX_BYTES = 64 * 1024 * 1024
 _NOT_OPEN, _SEE_OUTCOME = -1, -3
 NOWHERE = "+"
 _STATUS_OF = {0: Status.ADMITTED, -2: Status.SOLD_OUT, -4: Status.NONE, -5: Status.LEFT}
-
-
-class Claim(NamedTuple):
-    """A waiter who has left the sorted set but is not yet safely in SQL."""
-
-    user_id: str
-    sequence: int
-
-
-class Claimed(NamedTuple):
-    """What a claim call moved, oldest first, and how many remain behind."""
-
-    claims: list[Claim]
-    waiting: int
-    pending: int
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,33 +188,9 @@ class LineStore:
         waiting = self.channel.command("ZCARD", k.line)
         return await waiting, await self.channel.command("ZCARD", k.claims)
 
-    async def claim(self, line: Line, epoch: int, count: int) -> Claimed:
-        """Take `count` from the head; what was claimed before comes first."""
-        assert 0 < count <= CLAIMS_MAX
-        k = self.keys(line.event_id)
-        waiting, pending, *flat = await self.channel.run(
-            _CLAIM, [k.line, k.claims, k.claimed_at, k.state], [await self.fence_of(line), epoch, count]
-        )
-        claims = [Claim(user.decode(), int(score)) for user, score in zip(flat[::2], flat[1::2], strict=True)]
-        return Claimed(claims, waiting, pending)
-
     async def show_bound(self, line: Line, epoch: int, bound: str) -> None:
         """What decides how many are admitted now, for who reads the board."""
         await self.channel.run(_BOUND, [self.keys(line.event_id).state], [await self.fence_of(line), epoch, bound])
-
-    async def clear(
-        self, line: Line, epoch: int, counter: str, outcomes: Sequence[tuple[str, Outcome]], *, held: bool
-    ) -> None:
-        """These claims are in SQL. `held`: some found nothing to reserve and stay claimed."""
-        k = self.keys(line.event_id)
-        flat: list[str | int] = []
-        for user_id, outcome in outcomes:
-            flat += (user_id, outcome.sequence, outcome.packed())
-        await self.channel.run(
-            _CLEAR,
-            [k.claims, k.claimed_at, k.state, k.outcomes],
-            [await self.fence_of(line), epoch, counter, int(held), OUTCOME_KEPT_S, *flat],
-        )
 
     # ---- what notification knows later
 

@@ -24,9 +24,15 @@ for i, user in ipairs(users) do
 end
 if #gone == 0 then return 0 end
 redis.call('ZREM', KEYS[1], unpack(gone))
-redis.call('HDEL', KEYS[2], unpack(gone))
 redis.call('HSET', KEYS[4], unpack(outcomes))
 redis.pcall('HEXPIRE', KEYS[4], ARGV[5], 'FIELDS', #gone, unpack(gone))
 redis.call('HINCRBY', KEYS[3], ARGV[3], #gone)
 redis.call('HSET', KEYS[3], 'serving', string.format('%.0f', serving))
+-- Of what was claimed together and is all gone, the time goes too.
+local stamps = redis.call('HKEYS', KEYS[2])
+table.sort(stamps, function(a, b) return (tonumber(a) or 0) < (tonumber(b) or 0) end)
+for i, first in ipairs(stamps) do
+  local next = stamps[i + 1] and '(' .. stamps[i + 1] or '+inf'
+  if not tonumber(first) or redis.call('ZCOUNT', KEYS[1], first, next) == 0 then redis.call('HDEL', KEYS[2], first) end
+end
 return #gone

@@ -5,23 +5,24 @@
 -- → how many were written
 local users = {}
 for i = 2, #ARGV, 3 do users[#users + 1] = ARGV[i] end
-local waiting = redis.call('ZMSCORE', KEYS[1], unpack(users))
-local claimed = redis.call('ZMSCORE', KEYS[3], unpack(users))
 local known = redis.call('HMGET', KEYS[2], unpack(users))
-local fresh, names = {}, {}
+local fresh = {}
+
+-- Whoever joins again has no outcome any more: who is known as admitted by this very place does not wait.
+local function passes(i, user, sequence)
+  if known[i] == 'admitted:' .. sequence then return true end
+  if redis.call('ZSCORE', KEYS[1], user) or redis.call('ZSCORE', KEYS[3], user) then return false end
+  local before = known[i] and tonumber(string.match(known[i], '^[a-z_]+:(-?%d+)'))
+  return not before or tonumber(sequence) >= before or tonumber(sequence) < 0
+end
+
 for i, user in ipairs(users) do
-  local sequence = tonumber(ARGV[i * 3])
-  local newer = true
-  if known[i] then
-    local before = tonumber(string.match(known[i], '^[a-z_]+:(-?%d+)'))
-    newer = before == nil or sequence >= before or sequence < 0
-  end
-  if newer and not waiting[i] and not claimed[i] then
+  if passes(i, user, ARGV[i * 3]) then
     fresh[#fresh + 1], fresh[#fresh + 2] = user, ARGV[1 + i * 3]
-    names[#names + 1] = user
   end
 end
-if #names == 0 then return 0 end
-redis.call('HSET', KEYS[2], unpack(fresh))
-redis.pcall('HEXPIRE', KEYS[2], ARGV[1], 'FIELDS', #names, unpack(names))
-return #names
+if #fresh == 0 then return 0 end
+if type(redis.pcall('HSETEX', KEYS[2], 'EX', ARGV[1], 'FIELDS', #fresh / 2, unpack(fresh))) == 'table' then
+  redis.call('HSET', KEYS[2], unpack(fresh))  -- a server that does not know the age of a field
+end
+return #fresh / 2
