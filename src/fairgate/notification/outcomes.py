@@ -20,6 +20,8 @@ log = structlog.get_logger("fairgate.notification.outcomes")
 
 Remember = Callable[[str, Sequence[tuple[str, Outcome]]], Awaitable[None]]
 
+_SEEN = {status.value: status.seen_from_the_line for status in TicketStatus}
+
 # About 30 MB at the very most; beyond it the oldest are left for SQL to answer.
 KEPT_MAX = 100_000
 PER_CALL = 1_000
@@ -38,8 +40,8 @@ class Outcomes(Service):
     async def add(self, tickets: Sequence[IssuedTicket], within_s: float = 1.0) -> None:
         """Take these over. While all is well this returns when the cache has them; while Valkey is away, at once."""
         for ticket in tickets:
-            status = TicketStatus(ticket.status).seen_from_the_line
-            self._pending[ticket.event_id, ticket.user_id] = Outcome(status, ticket.sequence, ticket.ticket_id)
+            outcome = Outcome(_SEEN[ticket.status], ticket.sequence, ticket.ticket_id)
+            self._pending[ticket.event_id, ticket.user_id] = outcome
         self._drop_the_oldest()
         if tickets and self.failing is None:
             await self._written(within_s)

@@ -17,6 +17,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import structlog
 
@@ -162,7 +163,7 @@ class Notification(Service):
         locales = await self._inbox.locales({letter.fact.user_id for letter in letters})
         tickets = [
             ticket_of(fact, locales.get(fact.user_id, DEFAULT_LOCALE))
-            for fact in sorted((it.fact for it in named.values()), key=lambda fact: (fact.user_id, fact.ticket_id))
+            for fact in sorted((it.fact for it in named.values()), key=attrgetter("user_id", "ticket_id"))
         ]
         notes = [note_of_ticket(ticket) for ticket in tickets]
         others = await self._inbox.add_issued(tickets, notes)

@@ -111,7 +111,8 @@ class Poller(threading.Thread):
         records = [record_of(message) for message in messages if message.error() is None]
         tokens = {where: self.ownership.token(where) for where in {record.where for record in records}}
         claims = {where: token for where, token in tokens.items() if token is not None}
-        records = [record for record in records if record.where in claims]
+        if len(claims) < len(tokens):
+            records = [record for record in records if record.where in claims]
         if records:
             metadata = None if self._commits else self._kafka.consumer_group_metadata()
             batch = Batch(records, claims, metadata, self.ownership)

@@ -28,8 +28,10 @@ class Record(msgspec.Struct, frozen=True):
     @property
     def size_bytes(self) -> int:
         """What it holds of the memory, about."""
-        headers = sum(len(name) + len(value or b"") for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers
+        size = len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size += len(name) + len(value or b"")
+        return size
 
     def header(self, name: str) -> str | None:
         """The last header of this name as text; None where there is none or it is no text."""
@@ -104,7 +106,7 @@ class Batch:
     def size_bytes(self) -> int:
         return sum(record.size_bytes for record in self.records)
 
-    @property
+    @cached_property
     def positions(self) -> dict[Where, int]:
         """The offset after the last record, for each partition that occurs."""
         return {record.where: record.offset + 1 for record in self.records}
@@ -130,7 +132,7 @@ class Batch:
         both = Batch(
             self.records + later.records, self.claims | later.claims, self.group_metadata, self._ownership, self.lot
         )
-        both.size_bytes = self.size_bytes + later.size_bytes
+        both.size_bytes, both.positions = self.size_bytes + later.size_bytes, self.positions | later.positions
         return both
 
     def _part(self, records: list[Record], claims: Mapping[Where, int]) -> Batch:

@@ -12,7 +12,7 @@ from fairgate.stores.tickets import Order
 from fairgate.streams.dead_letters import Message
 from fairgate.streams.records import Headers, Record
 
-TRACE_HEADERS = ("traceparent", "tracestate")
+TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 # W3C's own bound for `tracestate`. What a forged header has beyond it must not make the announcement too large.
 TRACE_MAX_BYTES = 512
 

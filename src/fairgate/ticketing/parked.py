@@ -57,7 +57,8 @@ class Parked:
         return Trial(again, waiting.attempts, waiting.first_at_ms)
 
     def settled(self, record: Record) -> None:
-        self._waiting.pop((record.where, record.offset), None)
+        if self._waiting:
+            self._waiting.pop((record.where, record.offset), None)
 
     def due(self) -> list[Record]:
         """Those whose time has come to be asked for again."""
