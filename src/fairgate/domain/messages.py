@@ -19,7 +19,7 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Millis = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 
-class TicketIssue(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class TicketIssue(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """Issue a ticket to this admitted user. Topic `ticket-issue`, key = event id."""
 
     user_id: Id
@@ -29,7 +29,7 @@ class TicketIssue(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     timestamp: Millis
 
 
-class TicketIssued(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class TicketIssued(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """This ticket exists. Topic `ticket-issued`, key = user id. Message id: `issued:<ticketId>`."""
 
     user_id: Id

@@ -40,7 +40,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     recovering: bool = False
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of who no longer waits, as Valkey caches it: `status:sequence[:ticket id]`."""
 
     status: Status

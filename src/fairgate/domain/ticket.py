@@ -38,7 +38,7 @@ def may_become(now: TicketStatus, then: TicketStatus) -> bool:
     return then in _NEXT[now]
 
 
-class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+class Ticket(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One ticket. `number` is its place in the event's order of admission (gaps allowed)."""
 
     ticket_id: str

@@ -75,7 +75,7 @@ class Added(NamedTuple):
     refused: list[tuple[Note, str]]
 
 
-class IssuedTicket(msgspec.Struct, frozen=True, kw_only=True):
+class IssuedTicket(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A ticket as SQL has it, and its owner's language. `issued_ms` is epoch milliseconds."""
 
     ticket_id: str
@@ -88,7 +88,7 @@ class IssuedTicket(msgspec.Struct, frozen=True, kw_only=True):
     locale: str
 
 
-class TicketPayload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class TicketPayload(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What a client gets of its ticket. `timestamp` is epoch milliseconds."""
 
     id: str

@@ -23,13 +23,13 @@ from fairgate.stores.database import Database
 TICKETS_SHOWN = 200
 
 
-class Issued(msgspec.Struct, frozen=True):
+class Issued(msgspec.Struct, frozen=True, gc=False):
     """The ticket was made now."""
 
     ticket: Ticket
 
 
-class SettledByThisRecord(msgspec.Struct, frozen=True):
+class SettledByThisRecord(msgspec.Struct, frozen=True, gc=False):
     """This very record made the ticket before: a crash came between SQL and Kafka."""
 
     ticket: Ticket
@@ -50,7 +50,7 @@ class Superseded(msgspec.Struct, frozen=True):
 Outcome: TypeAlias = Issued | SettledByThisRecord | SettledBefore | UnknownAdmission | Superseded
 
 
-class Order(msgspec.Struct, frozen=True):
+class Order(msgspec.Struct, frozen=True, gc=False):
     """One record that asks for a ticket. `source` names it for good: `<topic id>-<partition>@<offset>`."""
 
     issue: TicketIssue

@@ -67,7 +67,7 @@ class Reader(msgspec.Struct, frozen=True):
     instance: str
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A record to be produced."""
 
     topic: str

@@ -12,7 +12,7 @@ Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 Where: TypeAlias = tuple[str, int]  # topic, partition
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     topic: str
     partition: int
     offset: int

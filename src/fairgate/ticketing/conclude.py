@@ -29,7 +29,7 @@ class Refused(msgspec.Struct, frozen=True):
 Judgement: TypeAlias = Outcome | Unreadable | Refused
 
 
-class Conclusion(msgspec.Struct, frozen=True):
+class Conclusion(msgspec.Struct, frozen=True, gc=False):
     """`what` is counted; `reason` for what is dead."""
 
     what: str
