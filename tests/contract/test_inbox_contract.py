@@ -55,6 +55,25 @@ async def test_a_repeat_adds_nothing_and_keeps_the_first_content(store: InboxSto
     assert [item.payload["n"] for item in await inbox.list(user_id)] == [1, 3]
 
 
+async def test_rows_come_in_the_order_of_their_transactions_also_where_the_number_gets_a_digit_more(
+    database: Database, store: InboxStore, user_id: str
+) -> None:
+    async with database.connection() as connection:
+        for id, tx in (("later", "10"), ("earlier", "9")):
+            await connection.execute(
+                "insert into notifications (user_id, id, kind, payload, tx) "
+                "values ($1, $2, 'test', '{}', $3::text::xid8)",
+                user_id,
+                id,
+                tx,
+            )
+    first = await store.after(user_id, None, 1)
+    assert [item.id for item in first] == ["earlier"]
+    assert [item.id for item in await store.after(user_id, first[0].cursor, 1)] == ["later"]
+    assert [owned.item.id for owned in await store.unseen([user_id], 1)] == ["earlier"]
+    assert [owned.item.id for owned in await store.unseen([user_id], 2)] == ["earlier", "later"]
+
+
 async def test_rows_go_at_their_age_a_few_at_a_time_and_younger_ones_stay(servers: Servers, user_id: str) -> None:
     """In a database of its own: where notification runs, it is at it as well."""
     async with own_database(servers.postgres_dsn) as dsn:

@@ -15,12 +15,12 @@ select keep_issued(
 
 -- name: inbox_after
 -- A user's rows behind (tx, seq). Only rows that no running transaction can still get in front of.
-select id, kind, payload::text as payload, created_at, seen_at, tx::text as tx, seq
-from notifications
-where user_id = :user_id
-  and tx < pg_snapshot_xmin(pg_current_snapshot())
-  and (tx, seq) > (cast(cast(:tx as text) as xid8), cast(:seq as bigint))
-order by tx, seq
+select n.id, n.kind, n.payload::text as payload, n.created_at, n.seen_at, n.tx::text as tx, n.seq
+from notifications n
+where n.user_id = :user_id
+  and n.tx < pg_snapshot_xmin(pg_current_snapshot())
+  and (n.tx, n.seq) > (cast(cast(:tx as text) as xid8), cast(:seq as bigint))
+order by n.tx, n.seq  -- the number, not its text
 limit :limit;
 
 -- name: inbox_unseen
@@ -29,12 +29,12 @@ limit :limit;
 select asked.user_id, n.*
 from (select distinct user_id from unnest(:user_ids::text[]) as a (user_id)) asked
 cross join lateral (
-    select id, kind, payload::text as payload, created_at, seen_at, tx::text as tx, seq, tx as at
-    from notifications
-    where user_id = asked.user_id and coalesce(seen_at, 'infinity') = 'infinity'
-    order by tx, seq limit :each
+    select r.id, r.kind, r.payload::text as payload, r.created_at, r.seen_at, r.tx::text as tx, r.seq, r.tx as number
+    from notifications r
+    where r.user_id = asked.user_id and coalesce(r.seen_at, 'infinity') = 'infinity'
+    order by r.tx, r.seq limit :each
 ) n
-order by n.at, n.seq;
+order by n.number, n.seq;
 
 -- name: prune_inbox$
 -- Rows of that age go, whoever else is at it.
