@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,19 +14,7 @@ from fairgate.stores.channel import Channel
 from fairgate.stores.claims import Claim, ClaimStore
 from fairgate.stores.line import LineStore
 from tests.conftest import Servers
-from tests.support.line import Fans, Gatekeeper, fans, gatekeeper
-
-
-@pytest.fixture
-async def crowd(servers: Servers) -> AsyncIterator[Fans]:
-    async with fans(servers.postgres_dsn, servers.valkey_url) as crowd:
-        yield crowd
-
-
-@pytest.fixture
-async def keeper(servers: Servers) -> AsyncIterator[Gatekeeper]:
-    async with gatekeeper(servers.postgres_dsn, servers.valkey_url) as keeper:
-        yield keeper
+from tests.support.line import Fans, Gatekeeper
 
 
 class Owner:
@@ -116,23 +104,23 @@ async def test_each_claim_has_the_age_of_those_it_was_claimed_with(
     assert await owner.times() == 1, "of who is still claimed"
 
 
-async def test_a_server_that_does_not_know_the_age_of_a_field_keeps_the_outcome_for_good(
-    servers: Servers, crowd: Fans, keeper: Gatekeeper, event_id: str
+@pytest.mark.parametrize(("lacks", "for_good"), [(["-hsetex"], False), (["-hsetex", "-hexpire"], True)])
+async def test_an_older_server_keeps_the_outcome_with_its_age_or_for_good(
+    servers: Servers, keeper: Gatekeeper, event_id: str, crowd: Fans, *, lacks: list[str], for_good: bool
 ) -> None:
     _, line = await owner_of(crowd, keeper, event_id, 2)
     url = urlsplit(servers.valkey_url)
-    await keeper.store.channel.command(
-        "ACL", "SETUSER", event_id, "on", "nopass", "~*", "&*", "+@all", "-hsetex", "-hexpire"
-    )
+    await keeper.store.channel.command("ACL", "SETUSER", event_id, "on", "nopass", "~*", "&*", "+@all", *lacks)
     older = LineStore(Channel(url._replace(netloc=f"{event_id}:any@{url.hostname}:{url.port}").geturl()))
     try:
         owner = Owner(older, line, keeper.shards.epochs[line.shard])
         (claim,) = await owner.claim(1)
         await owner.clear([claim])
         assert (await crowd.position(event_id, claim.user_id)).status is Status.ADMITTED
-        assert await owner.age_left(claim.user_id) == -1
+        assert (await owner.age_left(claim.user_id) == -1) is for_good
         await older.remember(event_id, [(claim.user_id, Outcome(Status.CONFIRMED, claim.sequence, "t"))])
         assert (await crowd.position(event_id, claim.user_id)).status is Status.CONFIRMED
+        assert (await owner.age_left(claim.user_id) == -1) is for_good
     finally:
         await older.channel.close()
         await keeper.store.channel.command("ACL", "DELUSER", event_id)

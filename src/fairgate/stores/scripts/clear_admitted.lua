@@ -14,7 +14,8 @@ for i = 1, #claims, 2 do outcomes[i], outcomes[i + 1] = claims[i], 'admitted:' .
 redis.call('ZREMRANGEBYSCORE', KEYS[1], ARGV[3], ARGV[4])
 if redis.call('ZCARD', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
 if type(redis.pcall('HSETEX', KEYS[4], 'EX', ARGV[6], 'FIELDS', ARGV[5], unpack(outcomes))) == 'table' then
-  redis.call('HSET', KEYS[4], unpack(outcomes))  -- a server that does not know the age of a field
+  redis.call('HSET', KEYS[4], unpack(outcomes))  -- an older server: with the age behind it, or none
+  for i = 1, #outcomes, 2 do redis.pcall('HEXPIRE', KEYS[4], ARGV[6], 'FIELDS', 1, outcomes[i]) end
 end
 redis.call('HSET', KEYS[3], 'serving', ARGV[4], 'held', '0')
 redis.call('HINCRBY', KEYS[3], 'admitted', ARGV[5])

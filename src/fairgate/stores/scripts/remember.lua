@@ -23,6 +23,7 @@ for i, user in ipairs(users) do
 end
 if #fresh == 0 then return 0 end
 if type(redis.pcall('HSETEX', KEYS[2], 'EX', ARGV[1], 'FIELDS', #fresh / 2, unpack(fresh))) == 'table' then
-  redis.call('HSET', KEYS[2], unpack(fresh))  -- a server that does not know the age of a field
+  redis.call('HSET', KEYS[2], unpack(fresh))  -- an older server: with the age behind it, or none
+  for i = 1, #fresh, 2 do redis.pcall('HEXPIRE', KEYS[2], ARGV[1], 'FIELDS', 1, fresh[i]) end
 end
 return #fresh / 2
