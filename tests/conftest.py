@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 from fairgate.config import Config
 from fairgate.stores.database import Database
 from tests import servers as start
+from tests.support.line import Fans, Gatekeeper, fans, gatekeeper
 
 # The same examples everywhere, however slow the machine: what CI finds is found at home, and the other way round.
 # `--hypothesis-profile=default` looks for new ones.
@@ -86,6 +87,20 @@ async def database(servers: Servers) -> AsyncIterator[Database]:
     database = Database(servers.postgres_dsn)
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def crowd(servers: Servers) -> AsyncIterator[Fans]:
+    """Who joins, asks and leaves, on the run's servers."""
+    async with fans(servers.postgres_dsn, servers.valkey_url) as crowd:
+        yield crowd
+
+
+@pytest.fixture
+async def keeper(servers: Servers) -> AsyncIterator[Gatekeeper]:
+    """One process of admission, on the run's servers."""
+    async with gatekeeper(servers.postgres_dsn, servers.valkey_url) as keeper:
+        yield keeper
 
 
 @pytest.fixture

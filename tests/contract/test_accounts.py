@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from fairgate.domain.line import LineState
 from fairgate.stores.accounts import Accounts
 from fairgate.stores.claims import ClaimStore
 from tests.conftest import Servers
-from tests.support.line import Fans, fans, gatekeeper
-
-
-@pytest.fixture
-async def crowd(servers: Servers) -> AsyncIterator[Fans]:
-    async with fans(servers.postgres_dsn, servers.valkey_url) as crowd:
-        yield crowd
+from tests.support.line import Fans, gatekeeper
 
 
 async def test_every_waiter_is_in_exactly_one_column(servers: Servers, crowd: Fans, event_id: str) -> None:

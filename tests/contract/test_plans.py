@@ -6,17 +6,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
 
 from fairgate.domain.messages import TicketIssue
-from fairgate.domain.ticket import Ticket, TicketStatus
+from fairgate.domain.ticket import TicketStatus
 from fairgate.stores.database import Database
 from fairgate.stores.inbox import InboxStore, IssuedTicket, Name, note_of_ticket
 from fairgate.stores.standings import read_standings
 from fairgate.stores.tickets import Issued, SettledBefore, TicketStore
+from fairgate.ticketing.hints import as_announced
 from tests.conftest import Servers
 from tests.support.house import own_database
 from tests.support.ticketing import FIRST, Books, orders_from
@@ -58,26 +58,31 @@ class Desk:
         async with self.database.connection() as sql:
             await sql.execute("analyze")
 
-    async def admit(self, count: int) -> list[TicketIssue]:
+    async def join(self, count: int) -> list[TicketIssue]:
+        """Up to the admission."""
         users = [f"u{self._joined + i}" for i in range(count)]
         sequences = [FIRST + self._joined + i for i in range(count)]
         self._joined += count
-        async with self.database.connection() as sql:
-            rows = await self.database.queries.admit(
-                sql, leases=[LEASE], epochs=[1], events=[EVENT] * count, users=users, sequences=sequences
-            )
+        rows = await self.admit(users, sequences)
         assert {row["outcome"] for row in rows} == {"admitted"}
         rows.sort(key=lambda row: row["number"])
         return [issue_of(row["user_id"], row["sequence"], row["number"]) for row in rows]
+
+    async def admit(self, users: list[str], sequences: list[int]) -> list[Any]:
+        async with self.database.connection() as sql:
+            rows: list[Any] = await self.database.queries.admit(
+                sql, leases=[LEASE], epochs=[1], events=[EVENT] * len(users), users=users, sequences=sequences
+            )
+        return rows
 
     async def serve(self, count: int, batch: int) -> list[Issued]:
         """From the claim to the inbox."""
         issued: list[Issued] = []
         for _ in range(0, count, batch):
-            outcomes = await self.tickets.settle(orders_from(await self.admit(batch)))
+            outcomes = await self.tickets.settle(orders_from(await self.join(batch)))
             some = [outcome for outcome in outcomes if isinstance(outcome, Issued)]
             assert len(some) == batch
-            facts = [as_announced(it.ticket) for it in sorted(some, key=lambda it: it.ticket.user_id)]
+            facts = in_order(some)
             assert await self.inbox.add_issued(facts, [note_of_ticket(fact) for fact in facts]) == set()
             issued += some
         return issued
@@ -107,21 +112,22 @@ def issue_of(user_id: str, sequence: int, number: int) -> TicketIssue:
     return TicketIssue(user_id=user_id, event_id=EVENT, sequence=sequence, number=number, timestamp=1)
 
 
-def as_announced(ticket: Ticket) -> IssuedTicket:
-    return IssuedTicket(
-        ticket_id=ticket.ticket_id,
-        user_id=ticket.user_id,
-        event_id=ticket.event_id,
-        number=ticket.number,
-        sequence=ticket.sequence,
-        status=ticket.status.value,
-        issued_ms=(ticket.issued_at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1),
-        locale="en",
-    )
+def in_order(issued: Sequence[Issued]) -> list[IssuedTicket]:
+    """As notification keeps them."""
+    return sorted((as_announced(it.ticket, "en") for it in issued), key=lambda fact: fact.user_id)
 
 
 def names(issued: Sequence[Issued]) -> list[Name]:
     return [Name(it.ticket.user_id, f"issued:{it.ticket.ticket_id}") for it in issued]
+
+
+def users_of(issued: Sequence[Issued]) -> list[str]:
+    return [it.ticket.user_id for it in issued]
+
+
+def later(issued: Sequence[Issued]) -> list[int]:
+    """The places of who joined once more."""
+    return [it.ticket.sequence + (1 << 30) for it in issued]
 
 
 async def settle_again(desk: Desk, issued: Sequence[Issued]) -> None:
@@ -131,27 +137,14 @@ async def settle_again(desk: Desk, issued: Sequence[Issued]) -> None:
 
 
 async def keep_again(desk: Desk, issued: Sequence[Issued]) -> None:
-    facts = [as_announced(it.ticket) for it in sorted(issued, key=lambda it: it.ticket.user_id)]
+    facts = in_order(issued)
     assert len(await desk.inbox.add_issued(facts, [note_of_ticket(fact) for fact in facts])) == len(facts)
 
 
 async def admit_again(desk: Desk, issued: Sequence[Issued]) -> None:
     """As if each had joined once more."""
-    rows = await _admit(desk, issued, later=1 << 30)
+    rows = await desk.admit(users_of(issued), later(issued))
     assert {row["outcome"] for row in rows} == {"served"}
-
-
-async def _admit(desk: Desk, issued: Sequence[Issued], later: int) -> list[Any]:
-    async with desk.database.connection() as sql:
-        found: list[Any] = await desk.database.queries.admit(
-            sql,
-            leases=[LEASE],
-            epochs=[1],
-            events=[EVENT] * len(issued),
-            users=[it.ticket.user_id for it in issued],
-            sequences=[it.ticket.sequence + later for it in issued],
-        )
-    return found
 
 
 async def depart(desk: Desk, issued: Sequence[Issued]) -> None:
@@ -162,8 +155,8 @@ async def depart(desk: Desk, issued: Sequence[Issued]) -> None:
             epoch=1,
             shard=0,
             event_id=EVENT,
-            users=[it.ticket.user_id for it in issued],
-            sequences=[it.ticket.sequence + (1 << 30) for it in issued],
+            users=users_of(issued),
+            sequences=later(issued),
             reason="sold_out",
             title="",
             body="",
@@ -173,7 +166,7 @@ async def depart(desk: Desk, issued: Sequence[Issued]) -> None:
 
 async def standings(desk: Desk, issued: Sequence[Issued]) -> None:
     async with desk.database.connection() as sql:
-        found = await read_standings(desk.database, sql, EVENT, [it.ticket.user_id for it in issued])
+        found = await read_standings(desk.database, sql, EVENT, users_of(issued))
     assert {it.ticket.user_id: it.ticket.ticket_id for it in issued} == {
         user: outcome.ticket_id for user, outcome in found.items()
     }
@@ -200,8 +193,8 @@ async def read_tickets(desk: Desk, issued: Sequence[Issued]) -> None:
 
 
 async def read_unseen(desk: Desk, issued: Sequence[Issued]) -> None:
-    found = await desk.inbox.unseen([it.ticket.user_id for it in issued], 10)
-    assert [owned.user_id for owned in found] == [it.ticket.user_id for it in issued]
+    found = await desk.inbox.unseen(users_of(issued), 10)
+    assert [owned.user_id for owned in found] == users_of(issued)
 
 
 async def read_inboxes(desk: Desk, issued: Sequence[Issued]) -> None:

@@ -16,15 +16,9 @@ from fairgate.stores.accounts import Accounts
 from fairgate.stores.leases import Shards
 from fairgate.telemetry import AUDIT_DIFFERENCE
 from tests.conftest import Servers
-from tests.support.line import Fans, fans, gatekeeper
+from tests.support.line import Fans, gatekeeper
 
 PATIENCE_S = 60.0
-
-
-@pytest.fixture
-async def crowd(servers: Servers) -> AsyncIterator[Fans]:
-    async with fans(servers.postgres_dsn, servers.valkey_url) as crowd:
-        yield crowd
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
-
 from fairgate.admission.pace import Ramp
 from fairgate.config import SHARDS
 from fairgate.ops.lag import LagWatch, Reading
@@ -20,7 +18,7 @@ from fairgate.streams.producer import OrderedProducer
 from fairgate.telemetry import ADMISSION_BOUND, LAG
 from fairgate.ticketing.settle import GROUP
 from tests.conftest import Servers
-from tests.support.line import Fans, fans, gatekeeper
+from tests.support.line import Fans, gatekeeper
 from tests.support.ticketing import Broker, ticketing
 
 SLOW_FROM, HOLD_FROM, FANS = 100, 600, 1_500
@@ -46,12 +44,6 @@ async def relaying(broker: Broker, database: Database) -> AsyncIterator[LagWatch
     finally:
         for service in (watch, relay, shards):
             await service.stop()
-
-
-@pytest.fixture
-async def crowd(servers: Servers) -> AsyncIterator[Fans]:
-    async with fans(servers.postgres_dsn, servers.valkey_url) as crowd:
-        yield crowd
 
 
 async def counted(crowd: Fans, query: str, event_id: str) -> int:

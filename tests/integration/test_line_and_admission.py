@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,19 +12,7 @@ from fairgate.errors import LineNotOpen, StaleEpoch, UnknownLine
 from fairgate.lifecycle import Signal
 from fairgate.stores.claims import ClaimStore
 from tests.conftest import Servers
-from tests.support.line import Fans, Gatekeeper, fans, gatekeeper
-
-
-@pytest.fixture
-async def crowd(servers: Servers) -> AsyncIterator[Fans]:
-    async with fans(servers.postgres_dsn, servers.valkey_url) as crowd:
-        yield crowd
-
-
-@pytest.fixture
-async def keeper(servers: Servers) -> AsyncIterator[Gatekeeper]:
-    async with gatekeeper(servers.postgres_dsn, servers.valkey_url) as keeper:
-        yield keeper
+from tests.support.line import Fans, Gatekeeper, gatekeeper
 
 
 async def until(signal: Signal, count: int, within_s: float = 20.0) -> None:

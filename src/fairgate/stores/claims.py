@@ -14,8 +14,6 @@ CLAIMS_MAX = 2_000
 
 _CLAIM, _CLEAR, _CLEAR_ADMITTED = Script("claim"), Script("clear"), Script("clear_admitted")
 
-ADMITTED = "admitted"
-
 
 class Claim(NamedTuple):
     """A waiter who has left the sorted set but is not yet safely in SQL."""
@@ -52,7 +50,7 @@ class ClaimStore:
         self, line: Line, epoch: int, counter: str, outcomes: Sequence[tuple[str, Outcome]], *, held: bool
     ) -> None:
         """These claims are in SQL. `held`: some found nothing to reserve and stay claimed."""
-        if not held and counter == ADMITTED and await self._cleared_as_one(line, epoch, outcomes):
+        if not held and counter == "admitted" and await self._cleared_as_one(line, epoch, outcomes):
             return
         flat: list[str | int] = []
         for user_id, outcome in outcomes:

@@ -16,7 +16,7 @@ from fairgate.domain.ticket import Ticket
 from fairgate.domain.words import DEFAULT_LOCALE
 from fairgate.errors import Unavailable
 from fairgate.stores.hints import give
-from fairgate.stores.inbox import InboxStore, IssuedTicket, Note, note_of_ticket
+from fairgate.stores.inbox import InboxStore, IssuedTicket, note_of_ticket
 from fairgate.stores.presence import Presence
 from fairgate.ticketing.orders import epoch_ms
 
@@ -60,21 +60,19 @@ class Hints:
         here = {user for users in where.values() for user in users}
         if here:
             locales = await self._inbox.locales(here)
-            notes = [_note(t, locales.get(t.user_id, DEFAULT_LOCALE)) for t in tickets if t.user_id in here]
-            await give(self._presence, where, notes)
+            named = [as_announced(t, locales.get(t.user_id, DEFAULT_LOCALE)) for t in tickets if t.user_id in here]
+            await give(self._presence, where, [note_of_ticket(ticket) for ticket in named])
 
 
-def _note(ticket: Ticket, locale: str) -> Note:
-    """The very words of the inbox."""
-    return note_of_ticket(
-        IssuedTicket(
-            ticket_id=ticket.ticket_id,
-            user_id=ticket.user_id,
-            event_id=ticket.event_id,
-            number=ticket.number,
-            sequence=ticket.sequence,
-            status=ticket.status.value,
-            issued_ms=epoch_ms(ticket.issued_at),
-            locale=locale,
-        )
+def as_announced(ticket: Ticket, locale: str) -> IssuedTicket:
+    """What the inbox row will be made of."""
+    return IssuedTicket(
+        ticket_id=ticket.ticket_id,
+        user_id=ticket.user_id,
+        event_id=ticket.event_id,
+        number=ticket.number,
+        sequence=ticket.sequence,
+        status=ticket.status.value,
+        issued_ms=epoch_ms(ticket.issued_at),
+        locale=locale,
     )

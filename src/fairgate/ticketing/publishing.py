@@ -109,7 +109,7 @@ class Publishing:
 
     @property
     def _full(self) -> bool:
-        return sum(round_.records for round_ in self._rounds) >= GATHERED_MAX
+        return _records(self._rounds) >= GATHERED_MAX
 
     def _run(self) -> None:
         self._task = asyncio.create_task(self._publish_all())
@@ -160,7 +160,7 @@ class Publishing:
         sent = self._sent  # its thread asks about these, whatever was dropped here meanwhile
         messages = [message for round_ in sent for message in round_.messages]
         positions = _positions(sent)
-        self._last = sum(round_.records for round_ in sent)
+        self._last = _records(sent)
         if messages or positions:
             for batch in (round_.batch for round_ in sent if round_.batch is not None):
                 self._consumer.take_up(batch)
@@ -203,6 +203,10 @@ class Publishing:
         for round_ in rounds:
             if round_.batch is not None:
                 self._consumer.done(round_.batch)
+
+
+def _records(rounds: Sequence[Round]) -> int:
+    return sum(round_.records for round_ in rounds)
 
 
 def _positions(rounds: Sequence[Round]) -> dict[Where, int]:
