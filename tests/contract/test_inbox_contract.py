@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from fairgate.domain.messages import TicketIssued
 from fairgate.errors import InvalidRequest
 from fairgate.notification.inbox import Inbox
 from fairgate.stores.database import Database
-from fairgate.stores.inbox import InboxStore, IssuedTicket, Name, Note, note_of_ticket
+from fairgate.stores.inbox import InboxStore, Name, Note
 from tests.conftest import Servers
 from tests.support.house import own_database
 
@@ -99,20 +100,20 @@ async def test_tickets_are_told_of_once_and_only_as_sql_has_them(
         {"number": 99},
         {"sequence": 99},
         {"status": "pending"},
-        {"issued_ms": true[2].issued_ms + 1},
-        {"issued_ms": true[2].issued_ms - 1},
+        {"timestamp": true[2].timestamp + 1},
+        {"timestamp": true[2].timestamp - 1},
         {"ticket_id": str(uuid.uuid4())},
     ]
     for change in changes:
         wrong = msgspec.structs.replace(true[2], **change)
-        assert await store.add_issued([wrong], [note_of_ticket(wrong)]) == {wrong.ticket_id}
-    assert await store.add_issued(true[:2], list(map(note_of_ticket, true[:2]))) == set()
-    assert await store.add_issued(true, list(map(note_of_ticket, true))) == {true[0].ticket_id, true[1].ticket_id}
+        assert await store.add_issued([wrong]) == {wrong.ticket_id}
+    assert await store.add_issued(true[:2]) == set()
+    assert await store.add_issued(true) == {true[0].ticket_id, true[1].ticket_id}
     assert await inbox.list("thief") == []
     for ticket in true:
         (item,) = await inbox.list(ticket.user_id)
         assert (item.id, item.kind) == (f"issued:{ticket.ticket_id}", "ticket:issued")
-        assert (item.payload["number"], item.payload["timestamp"]) == (ticket.number, ticket.issued_ms)
+        assert (item.payload["number"], item.payload["timestamp"]) == (ticket.number, ticket.timestamp)
 
 
 async def test_what_sql_cannot_hold_leaves_the_whole_batch_to_be_looked_at(
@@ -121,23 +122,52 @@ async def test_what_sql_cannot_hold_leaves_the_whole_batch_to_be_looked_at(
     true = await ticket_in_sql(database, user_id, event_id, 1)
     poison = msgspec.structs.replace(true, ticket_id=str(uuid.uuid4()), status="\0")
     asked = [true, poison]
-    assert await store.add_issued(asked, list(map(note_of_ticket, asked))) == {one.ticket_id for one in asked}
+    assert await store.add_issued(asked) == {one.ticket_id for one in asked}
 
 
-async def ticket_in_sql(database: Database, user_id: str, event_id: str, number: int) -> IssuedTicket:
+async def test_a_tickets_row_says_what_the_ticket_says_when_it_is_read_in_the_language_of_then(
+    database: Database, store: InboxStore, inbox: Inbox, user_id: str, event_id: str
+) -> None:
+    ticket = await ticket_in_sql(database, user_id, event_id, 7)
+    await store.add_issued([ticket])
+    await store.add([note(user_id, "m1", title="Hello")])
+
+    titles = [item.payload["title"] for item in await inbox.list(user_id)]
+    async with database.connection() as connection:
+        await connection.execute("insert into users (user_id, locale) values ($1, 'ko')", user_id)
+        await connection.execute("update tickets set status = 'cancelled' where user_id = $1", user_id)
+    later = [owned.item for owned in await inbox.unseen([user_id])]
+
+    assert titles == ["Your ticket has been issued!", "Hello"]
+    assert [item.payload["title"] for item in later] == ["티켓 발급 완료!", "Hello"]
+    assert (later[0].payload["status"], later[0].payload["ticketId"]) == ("cancelled", ticket.ticket_id)
+
+
+async def test_a_row_whose_ticket_somebody_deleted_still_has_its_id(
+    database: Database, store: InboxStore, inbox: Inbox, user_id: str, event_id: str
+) -> None:
+    ticket = await ticket_in_sql(database, user_id, event_id, 1)
+    await store.add_issued([ticket])
+    async with database.connection() as connection:
+        await connection.execute("delete from tickets where user_id = $1", user_id)
+
+    [item] = await inbox.list(user_id)
+
+    assert item.payload == {"id": ticket.message_id, "kind": "ticket:issued", "userId": user_id}
+
+
+async def ticket_in_sql(database: Database, user_id: str, event_id: str, number: int) -> TicketIssued:
     async with database.connection() as connection:
         row = await connection.fetchrow(
             """insert into tickets (event_id, user_id, sequence, number, status, settled_by)
                values ($1, $2, $3, $3, 'confirmed', 'test')
-               returning ticket_id::text as ticket_id, epoch_millis(issued_at) as issued_ms""",
+               returning ticket_id::text as ticket_id, epoch_millis(issued_at) as timestamp""",
             event_id,
             user_id,
             number,
         )
     assert row is not None
-    return IssuedTicket(
-        user_id=user_id, event_id=event_id, number=number, sequence=number, status="confirmed", locale="en", **row
-    )
+    return TicketIssued(user_id=user_id, event_id=event_id, number=number, sequence=number, status="confirmed", **row)
 
 
 async def test_the_same_id_twice_in_one_batch_is_one_row(store: InboxStore, inbox: Inbox, user_id: str) -> None:

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fairgate.domain.messages import TicketIssue
+from fairgate.domain.messages import TicketIssue, TicketIssued
 from fairgate.domain.ticket import TicketStatus
 from fairgate.stores.database import Database
-from fairgate.stores.inbox import InboxStore, IssuedTicket, Name, note_of_ticket
+from fairgate.stores.inbox import InboxStore, Name
 from fairgate.stores.standings import read_standings
 from fairgate.stores.tickets import Issued, SettledBefore, TicketStore
-from fairgate.ticketing.hints import as_announced
+from fairgate.ticketing.orders import fact_of
 from tests.conftest import Servers
 from tests.support.house import own_database
 from tests.support.ticketing import FIRST, Books, orders_from
@@ -83,7 +83,7 @@ class Desk:
             some = [outcome for outcome in outcomes if isinstance(outcome, Issued)]
             assert len(some) == batch
             facts = in_order(some)
-            assert await self.inbox.add_issued(facts, [note_of_ticket(fact) for fact in facts]) == set()
+            assert await self.inbox.add_issued(facts) == set()
             issued += some
         return issued
 
@@ -112,9 +112,9 @@ def issue_of(user_id: str, sequence: int, number: int) -> TicketIssue:
     return TicketIssue(user_id=user_id, event_id=EVENT, sequence=sequence, number=number, timestamp=1)
 
 
-def in_order(issued: Sequence[Issued]) -> list[IssuedTicket]:
+def in_order(issued: Sequence[Issued]) -> list[TicketIssued]:
     """As notification keeps them."""
-    return sorted((as_announced(it.ticket, "en") for it in issued), key=lambda fact: fact.user_id)
+    return sorted((fact_of(it.ticket) for it in issued), key=lambda fact: fact.user_id)
 
 
 def names(issued: Sequence[Issued]) -> list[Name]:
@@ -138,7 +138,7 @@ async def settle_again(desk: Desk, issued: Sequence[Issued]) -> None:
 
 async def keep_again(desk: Desk, issued: Sequence[Issued]) -> None:
     facts = in_order(issued)
-    assert len(await desk.inbox.add_issued(facts, [note_of_ticket(fact) for fact in facts])) == len(facts)
+    assert len(await desk.inbox.add_issued(facts)) == len(facts)
 
 
 async def admit_again(desk: Desk, issued: Sequence[Issued]) -> None:

@@ -14,7 +14,6 @@ from fairgate.domain.place import Place, Status
 from fairgate.http import live as live_module
 from fairgate.http import live_duties
 from fairgate.http.live_sockets import PER_USER
-from fairgate.notification.channels import LiveChannel
 from fairgate.stores.inbox import Name, Note
 from fairgate.stores.keys import live_users
 from fairgate.stores.valkey import client
@@ -32,7 +31,7 @@ async def live(servers: Servers) -> AsyncIterator[LiveProcess]:
 
 async def hint(live: LiveProcess, user_id: str) -> str:
     note = await live.note(user_id)
-    await LiveChannel(live.presence).deliver([note])
+    await live.hint(note)
     return note.id
 
 
@@ -75,7 +74,7 @@ async def test_what_is_not_acknowledged_is_sent_again(live: LiveProcess, user_id
 async def early_hint(live: LiveProcess, user_id: str) -> Note:
     """Of a ticket whose row is still on its way through Kafka."""
     note = Note(user_id, f"issued:{uuid.uuid4()}", "ticket:issued", b'{"id":"early"}')
-    await LiveChannel(live.presence).deliver([note])
+    await live.hint(note)
     return note
 
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fairgate.domain.place import Place, Status
-from fairgate.notification.channels import LiveChannel
 from fairgate.stores.inbox import Name
 from tests.conftest import Servers
 from tests.support.javascript import running
@@ -26,7 +25,7 @@ async def live(servers: Servers) -> AsyncIterator[LiveProcess]:
 
 async def hint(live: LiveProcess, user_id: str) -> str:
     note = await live.note(user_id)
-    await LiveChannel(live.presence).deliver([note])
+    await live.hint(note)
     return note.id
 
 

@@ -23,6 +23,7 @@ from fairgate.notification.inbox import Inbox
 from fairgate.notification.outcomes import Outcomes
 from fairgate.notification.tell import Notification
 from fairgate.stores.database import Database
+from fairgate.stores.hints import NotesFor
 from fairgate.stores.inbox import InboxStore, Name, Note
 from fairgate.streams import topics
 from fairgate.streams.consumer import GroupConsumer
@@ -42,10 +43,10 @@ class Remembered:
         self.outcomes: dict[tuple[str, str], Outcome] = {}
         self.broken = False
 
-    async def deliver(self, notes: Sequence[Note]) -> None:
+    async def deliver(self, user_ids: Sequence[str], notes_for: NotesFor) -> None:
         if self.broken:
             raise Unavailable("on purpose")
-        self.notes += notes
+        self.notes += await notes_for(user_ids)
 
     async def remember(self, event_id: str, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         if self.broken:

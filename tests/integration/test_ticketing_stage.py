@@ -14,7 +14,7 @@ from fairgate.errors import Unavailable
 from fairgate.lifecycle import Signal
 from fairgate.stores.database import Database
 from fairgate.stores.hints import decoded_hints
-from fairgate.stores.inbox import InboxStore, note_of_ticket
+from fairgate.stores.inbox import InboxStore
 from fairgate.stores.presence import Presence
 from fairgate.stores.tickets import Order, Outcome
 from fairgate.stores.valkey import client
@@ -87,7 +87,7 @@ async def test_who_is_connected_hears_of_the_ticket_before_kafka_does(
     await presence.leave(process)
     await valkey.aclose()
     ticket_id = next(row["ticket_id"] for row in await books.tickets(event_id) if row["user_id"] == "here")
-    kept = note_of_ticket((await store.tickets([ticket_id]))[ticket_id])
+    [kept] = await store.notes_of((await store.tickets([ticket_id])).values())
     assert (hint.user_id, hint.id, hint.kind, bytes(hint.payload)) == kept
 
 

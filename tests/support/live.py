@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,13 +13,15 @@ import msgspec
 import socketio
 
 from fairgate.domain.line import Line, LineState
+from fairgate.domain.messages import TicketIssued
 from fairgate.domain.place import Place, PlaceSigner, Status
 from fairgate.errors import NoSession, UnknownLine
 from fairgate.http.live import LiveServer
 from fairgate.http.live_http import LiveHttp
+from fairgate.notification.channels import LiveChannel
 from fairgate.notification.inbox import Inbox
 from fairgate.stores.database import Database
-from fairgate.stores.inbox import InboxStore, Note
+from fairgate.stores.inbox import TICKET_ISSUED, InboxStore, Note
 from fairgate.stores.presence import Presence
 from fairgate.stores.valkey import client
 from tests.conftest import Servers
@@ -61,6 +63,7 @@ class LiveProcess:
     def __init__(self, servers: Servers, database: Database) -> None:
         self.queue = SaidQueue()
         self.ended: set[str] = set()
+        self._database = database
         self.store = InboxStore(database)
         self.inbox = Inbox(self.store)
         self._valkey = client(servers.valkey_url)
@@ -92,12 +95,33 @@ class LiveProcess:
             await service.stop()
         await self._valkey.aclose()
 
-    async def note(self, user_id: str, id: str | None = None, kind: str = "ticket:issued") -> Note:
-        """In the inbox, told to nobody."""
-        name = id or f"m-{uuid.uuid4().hex[:8]}"
-        note = Note(user_id, name, kind, msgspec.json.encode({"id": name, "kind": kind, "userId": user_id}))
+    async def note(self, user_id: str, kind: str = TICKET_ISSUED) -> Note:
+        """In the inbox, told to nobody; of a ticket that is in SQL, or a message of another kind."""
+        if kind == TICKET_ISSUED:
+            [note] = await self.store.notes_of([await self._ticket(user_id)])
+        else:
+            id = f"m-{uuid.uuid4().hex[:8]}"
+            note = Note(user_id, id, kind, msgspec.json.encode({"id": id, "kind": kind, "userId": user_id}))
         await self.store.add([note])
         return note
+
+    async def _ticket(self, user_id: str) -> TicketIssued:
+        async with self._database.connection() as connection:
+            ticket_id = await connection.fetchval(
+                """insert into tickets (event_id, user_id, sequence, number, status, settled_by)
+                   values ($1, $2, 1, 1, 'confirmed', 'test') returning ticket_id::text""",
+                f"e-{uuid.uuid4().hex[:8]}",
+                user_id,
+            )
+        return (await self.store.tickets([ticket_id]))[ticket_id]
+
+    async def hint(self, note: Note) -> None:
+        """As notification gives it."""
+
+        async def notes_for(users: Collection[str]) -> list[Note]:
+            return [note] if note.user_id in users else []
+
+        await LiveChannel(self.presence).deliver([note.user_id], notes_for)
 
     async def connect(self, user_id: str, **options: Any) -> Heard:
         """A client of the library's own make; the official one is in the acceptance tests."""

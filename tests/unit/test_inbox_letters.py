@@ -16,7 +16,7 @@ from fairgate.domain import words
 from fairgate.domain.messages import TicketIssued
 from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read
 from fairgate.stores.hints import HINT_MAX_BYTES, decoded_hints, encoded_hints
-from fairgate.stores.inbox import IssuedTicket, Note, note_of_ticket
+from fairgate.stores.inbox import Note, note_of_ticket
 from fairgate.streams.dead_letters import Reason
 from fairgate.streams.records import Record
 
@@ -38,9 +38,9 @@ def issued(**changes: object) -> dict[str, object]:
     return {**base, "timestamp": 5, **changes}
 
 
-def ticket(**changes: Any) -> IssuedTicket:
+def ticket(**changes: Any) -> TicketIssued:
     base: dict[str, Any] = {"ticket_id": TICKET, "user_id": "u1", "event_id": "e1", "number": 12, "sequence": 2}
-    return IssuedTicket(**{**base, "status": "pending", "issued_ms": 5, "locale": "en", **changes})
+    return TicketIssued(**{**base, "status": "pending", "timestamp": 5, **changes})
 
 
 def read_one(value: object, topic: str = "notification") -> Issued | Message | Bad:
@@ -98,7 +98,7 @@ def test_a_fact_about_somebody_else_is_not_believed() -> None:
 
 @pytest.mark.parametrize(("locale", "title"), [("en", "Your ticket has been issued!"), ("ko", "티켓 발급 완료!")])
 def test_a_ticket_is_told_in_the_language_of_its_owner(locale: str, title: str) -> None:
-    note = note_of_ticket(ticket(locale=locale))
+    note = note_of_ticket(ticket(), locale)
     payload = msgspec.json.decode(note.payload)
 
     assert note.id == payload["id"] == f"issued:{TICKET}"

@@ -19,10 +19,13 @@ from tickets where event_id = :event_id order by number;
 
 -- name: inbox
 -- Everything that the users of this event were told, in the order in which it was kept.
-select user_id, id, kind, payload ->> 'ticketId' as ticket_id, seen_at is not null as seen,
-       extract(epoch from created_at)::double precision as at
-from notifications
-where coalesce(payload ->> 'eventId', payload -> 'data' ->> 'eventId') = :event_id order by tx, seq;
+-- A row without a payload tells of the ticket that its id names.
+select n.user_id, n.id, n.kind, coalesce(n.payload ->> 'ticketId', t.ticket_id::text) as ticket_id,
+       n.seen_at is not null as seen, extract(epoch from n.created_at)::double precision as at
+from notifications n
+left join tickets t on t.ticket_id = case when n.payload is null then substr(n.id, length('issued:') + 1)::uuid end
+where coalesce(n.payload ->> 'eventId', n.payload -> 'data' ->> 'eventId', t.event_id) = :event_id
+order by n.tx, n.seq;
 
 -- name: progress^
 -- How far the pipeline is. `unsent`: messages in the outbox that Kafka does not have.
@@ -39,8 +42,10 @@ where a.event_id = :event_id and a.number > :after;
 
 -- name: inbox_of
 -- What one user was told of this event, and how long it took to be seen, or is unseen.
-select kind, seen_at is not null as seen,
-       extract(epoch from coalesce(seen_at, clock_timestamp()) - created_at)::double precision as seconds
-from notifications
-where user_id = :user_id and coalesce(payload ->> 'eventId', payload -> 'data' ->> 'eventId') = :event_id
-order by tx, seq;
+select n.kind, n.seen_at is not null as seen,
+       extract(epoch from coalesce(n.seen_at, clock_timestamp()) - n.created_at)::double precision as seconds
+from notifications n
+left join tickets t on t.ticket_id = case when n.payload is null then substr(n.id, length('issued:') + 1)::uuid end
+where n.user_id = :user_id
+  and coalesce(n.payload ->> 'eventId', n.payload -> 'data' ->> 'eventId', t.event_id) = :event_id
+order by n.tx, n.seq;

@@ -10,8 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from fairgate.stores.hints import give
-from fairgate.stores.inbox import Note
+from fairgate.stores.hints import NotesFor, give
 from fairgate.stores.presence import Presence
 from fairgate.telemetry import NOTIFICATIONS
 
@@ -29,7 +28,7 @@ class Channel(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def deliver(self, notes: Sequence[Note]) -> None:
+    async def deliver(self, user_ids: Sequence[str], notes_for: NotesFor) -> None:
         """Tell each user. Returns soon; what needs retries is the channel's own to keep."""
         ...
 
@@ -41,19 +40,20 @@ class Channels:
         self._channels = list(channels)
         self._rests_until: dict[str, float] = {}
 
-    async def deliver(self, notes: Sequence[Note]) -> None:
-        if notes:
-            await asyncio.gather(*(self._one(channel, notes) for channel in self._channels))
+    async def deliver(self, user_ids: Sequence[str], notes_for: NotesFor) -> None:
+        """Each of `user_ids` stands for a new row; the notes are written for whom a channel reaches."""
+        if user_ids:
+            await asyncio.gather(*(self._one(channel, user_ids, notes_for) for channel in self._channels))
 
-    async def _one(self, channel: Channel, notes: Sequence[Note]) -> None:
+    async def _one(self, channel: Channel, user_ids: Sequence[str], notes_for: NotesFor) -> None:
         if time.monotonic() < self._rests_until.get(channel.name, 0.0):
             return
         try:
             async with asyncio.timeout(DELIVER_S):
-                await channel.deliver(notes)
-            NOTIFICATIONS.labels(channel.name, "handed over").inc(len(notes))
+                await channel.deliver(user_ids, notes_for)
+            NOTIFICATIONS.labels(channel.name, "handed over").inc(len(user_ids))
         except Exception as error:  # whatever a channel raises, the others and the partition go on
-            self._rest(channel, error, len(notes))
+            self._rest(channel, error, len(user_ids))
 
     def _rest(self, channel: Channel, error: Exception, notes: int) -> None:
         self._rests_until[channel.name] = time.monotonic() + REST_S
@@ -69,7 +69,6 @@ class LiveChannel:
     def __init__(self, presence: Presence) -> None:
         self._presence = presence
 
-    async def deliver(self, notes: Sequence[Note]) -> None:
+    async def deliver(self, user_ids: Sequence[str], notes_for: NotesFor) -> None:
         """Raises `Unavailable`."""
-        where = await self._presence.where(sorted({note.user_id for note in notes}))
-        await give(self._presence, where, notes)
+        await give(self._presence, user_ids, notes_for)

@@ -9,7 +9,7 @@ import msgspec
 
 from fairgate.domain.messages import NotificationMessage, TicketIssued
 from fairgate.domain.words import DEFAULT_LOCALE, Words, words
-from fairgate.stores.inbox import RESERVED_PREFIX, TICKET_ISSUED, IssuedTicket, Note
+from fairgate.stores.inbox import RESERVED_PREFIX, TICKET_ISSUED, Note
 from fairgate.streams.dead_letters import Reason
 from fairgate.streams.records import Record
 
@@ -71,23 +71,9 @@ def _allowed(letter: Message) -> Message | Bad:
     return letter
 
 
-def agrees(fact: TicketIssued, ticket: IssuedTicket | None) -> bool:
+def agrees(fact: TicketIssued, ticket: TicketIssued | None) -> bool:
     """Whether SQL has this very ticket, for this user and event."""
     return ticket is not None and (ticket.user_id, ticket.event_id) == (fact.user_id, fact.event_id)
-
-
-def ticket_of(fact: TicketIssued, locale: str) -> IssuedTicket:
-    """As announced, for SQL to compare."""
-    return IssuedTicket(
-        ticket_id=fact.ticket_id,
-        user_id=fact.user_id,
-        event_id=fact.event_id,
-        number=fact.number,
-        sequence=fact.sequence,
-        status=fact.status,
-        issued_ms=fact.timestamp,
-        locale=locale,
-    )
 
 
 def note_of_message(letter: Message, locale: str) -> Note | Bad:

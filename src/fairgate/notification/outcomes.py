@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from fairgate.domain.messages import TicketIssued
 from fairgate.domain.place import Outcome
 from fairgate.domain.ticket import TicketStatus
 from fairgate.lifecycle import Service
-from fairgate.stores.inbox import IssuedTicket
 
 log = structlog.get_logger("fairgate.notification.outcomes")
 
@@ -37,7 +37,7 @@ class Outcomes(Service):
         self._remember = remember
         self._pending: dict[tuple[str, str], Outcome] = {}
 
-    async def add(self, tickets: Sequence[IssuedTicket], within_s: float = 1.0) -> None:
+    async def add(self, tickets: Sequence[TicketIssued], within_s: float = 1.0) -> None:
         """Take these over. While all is well this returns when the cache has them; while Valkey is away, at once."""
         for ticket in tickets:
             outcome = Outcome(_SEEN[ticket.status], ticket.sequence, ticket.ticket_id)

@@ -16,19 +16,21 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
 
 import structlog
 
+from fairgate.domain.messages import TicketIssued
 from fairgate.domain.words import DEFAULT_LOCALE
 from fairgate.failpoints import failpoint
 from fairgate.lifecycle import Service
 from fairgate.notification.channels import Channels
 from fairgate.notification.dead_letters import DeadLetters
-from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read, ticket_of
+from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read
 from fairgate.notification.outcomes import Outcomes
-from fairgate.stores.inbox import InboxStore, IssuedTicket, Note, note_of_ticket
+from fairgate.stores.hints import NotesFor
+from fairgate.stores.inbox import InboxStore, Note
 from fairgate.streams.consumer import ConsumerBroken, GroupConsumer
 from fairgate.streams.dead_letters import Failure, Reason
 from fairgate.streams.records import Batch, Record
@@ -142,8 +144,10 @@ class Notification(Service):
         while missing:
             attempts += 1
             believed, missing = await self._believe(missing)
-            bad += await self._keep([(letter.record, note_of_ticket(ticket)) for letter, ticket in believed])
-            await self._remember([ticket for _, ticket in believed])
+            tickets = [ticket for _, ticket in believed]
+            notes = await self._inbox.notes_of(tickets)
+            bad += await self._keep([(letter.record, note) for (letter, _), note in zip(believed, notes, strict=True)])
+            await self._remember(tickets)
             if missing and time.monotonic() >= give_up_at:
                 self._patience.was_in_vain()
                 why = "refused: there is no such ticket"
@@ -160,25 +164,22 @@ class Notification(Service):
             return []
         # Of several that name one ticket only one can be true: the others are looked at.
         named = {letter.fact.ticket_id: letter for letter in letters}
-        locales = await self._inbox.locales({letter.fact.user_id for letter in letters})
-        tickets = [
-            ticket_of(fact, locales.get(fact.user_id, DEFAULT_LOCALE))
-            for fact in sorted((it.fact for it in named.values()), key=attrgetter("user_id", "ticket_id"))
-        ]
-        notes = [note_of_ticket(ticket) for ticket in tickets]
-        others = await self._inbox.add_issued(tickets, notes)
-        new = {ticket.ticket_id: (ticket, note) for ticket, note in zip(tickets, notes, strict=True)}
-        for ticket_id in others:
-            del new[ticket_id]
-        await self._spread([note for _, note in new.values()])
-        await self._remember([ticket for ticket, _ in new.values()])
+        tickets = sorted((letter.fact for letter in named.values()), key=attrgetter("user_id", "ticket_id"))
+        others = await self._inbox.add_issued(tickets)
+        new = [ticket for ticket in tickets if ticket.ticket_id not in others]
+
+        async def notes_for(users: Collection[str]) -> list[Note]:
+            return await self._inbox.notes_of([ticket for ticket in new if ticket.user_id in users])
+
+        await self._spread([ticket.user_id for ticket in new], notes_for)
+        await self._remember(new)
         return [
             letter
             for letter in letters
             if letter.fact.ticket_id in others or named[letter.fact.ticket_id] is not letter
         ]
 
-    async def _believe(self, letters: Sequence[Issued]) -> tuple[list[tuple[Issued, IssuedTicket]], list[Issued]]:
+    async def _believe(self, letters: Sequence[Issued]) -> tuple[list[tuple[Issued, TicketIssued]], list[Issued]]:
         tickets = await self._inbox.tickets({letter.fact.ticket_id for letter in letters})
         found = [(letter, tickets.get(letter.fact.ticket_id)) for letter in letters]
         believed = [(letter, ticket) for letter, ticket in found if ticket and agrees(letter.fact, ticket)]
@@ -188,7 +189,11 @@ class Notification(Service):
         """Inbox rows first, then the channels for what is new. A repeat finds nothing new and tells nobody."""
         added = await self._inbox.add([note for _, note in written])
         new = {note.name: note for _, note in written if note.name in added.new}
-        await self._spread(list(new.values()))
+
+        async def notes_for(users: Collection[str]) -> list[Note]:
+            return [note for note in new.values() if note.user_id in users]
+
+        await self._spread([name.user_id for name in new], notes_for)
         refused = {note.name: reason for note, reason in added.refused}
         return [
             Bad(record, f"refused by SQL: {refused[note.name]}", Reason.REFUSED_BY_SQL)
@@ -196,14 +201,14 @@ class Notification(Service):
             if note.name in refused
         ]
 
-    async def _spread(self, new: Sequence[Note]) -> None:
-        """Kept as new: the channels are told."""
+    async def _spread(self, user_ids: Sequence[str], notes_for: NotesFor) -> None:
+        """These have a new row each: the channels are told."""
         failpoint("notification.kept")
-        await self._channels.deliver(new)
+        await self._channels.deliver(user_ids, notes_for)
         failpoint("notification.told")
-        self.signals["told"].fire(len(new))
+        self.signals["told"].fire(len(user_ids))
 
-    async def _remember(self, tickets: Sequence[IssuedTicket]) -> None:
+    async def _remember(self, tickets: Sequence[TicketIssued]) -> None:
         await self._outcomes.add(tickets)
         failpoint("notification.remembered")
 

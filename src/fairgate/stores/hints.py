@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -13,11 +14,19 @@ from fairgate.stores.presence import Presence
 HINT_MAX_BYTES = 262_144
 
 
-async def give(presence: Presence, where: Mapping[str, Sequence[str]], notes: Sequence[Note]) -> None:
-    """One message per process, however many users it is for; `where` is presence's answer. Raises `Unavailable`."""
+# The notes of those of these users who are to be told, in the words of each one's language.
+NotesFor: TypeAlias = Callable[[Collection[str]], Awaitable[Sequence[Note]]]
+
+
+async def give(presence: Presence, user_ids: Collection[str], notes_for: NotesFor) -> None:
+    """To who of them is connected: one message per process, however many users it is for. Raises `Unavailable`."""
+    where = await presence.where(sorted(set(user_ids)))
+    here = {user_id for users in where.values() for user_id in users}
+    if not here:
+        return
+    notes = await notes_for(here)
     messages = [(process, hint) for process, users in where.items() for hint in encoded_hints(_of(notes, users))]
-    if messages:
-        await presence.tell(messages)
+    await presence.tell(messages)
 
 
 class Hint(msgspec.Struct, frozen=True, array_like=True):

@@ -3,6 +3,9 @@
 The order is (tx, seq): the id of the inserting transaction, then the row. A sequence alone would not do: its numbers
 are given out before the commit, so a reader that asks for "newer than" would skip who commits late. A page therefore
 ends at the oldest transaction that is still running.
+
+The row of a ticket has no payload: its ticket says all of it, and the words are put together for who reads them, in the
+language that they have then.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
-from fairgate.domain.words import words
+from fairgate.domain.messages import TicketIssued
+from fairgate.domain.words import DEFAULT_LOCALE, words
 from fairgate.errors import InvalidRequest
 from fairgate.stores.database import Database
 
@@ -51,7 +55,7 @@ class Note(NamedTuple):
 
 
 class InboxItem(msgspec.Struct, frozen=True, kw_only=True):
-    """A row as it was kept. `cursor` is the reader's place behind it."""
+    """A row, with what its ticket says by now. `cursor` is the reader's place behind it."""
 
     id: str
     kind: str
@@ -75,19 +79,6 @@ class Added(NamedTuple):
     refused: list[tuple[Note, str]]
 
 
-class IssuedTicket(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A ticket as SQL has it, and its owner's language. `issued_ms` is epoch milliseconds."""
-
-    ticket_id: str
-    user_id: str
-    event_id: str
-    number: int
-    sequence: int
-    status: str
-    issued_ms: int
-    locale: str
-
-
 class TicketPayload(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
     """What a client gets of its ticket. `timestamp` is epoch milliseconds."""
 
@@ -104,12 +95,12 @@ class TicketPayload(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename=
     body: str
 
 
-def note_of_ticket(ticket: IssuedTicket, title: str = "") -> Note:
-    """What its owner gets, from what SQL says and in the owner's language. `title` names the event to people."""
-    text = words(TICKET_ISSUED, ticket.locale, event=title or ticket.event_id, number=ticket.number)
+def note_of_ticket(ticket: TicketIssued, locale: str) -> Note:
+    """What its owner gets."""
+    text = words(TICKET_ISSUED, locale, event=ticket.event_id, number=ticket.number)
     assert text is not None
     payload = TicketPayload(
-        id=f"{RESERVED_PREFIX}{ticket.ticket_id}",
+        id=ticket.message_id,
         kind=TICKET_ISSUED,
         ticket_id=ticket.ticket_id,
         event_id=ticket.event_id,
@@ -117,7 +108,7 @@ def note_of_ticket(ticket: IssuedTicket, title: str = "") -> Note:
         number=ticket.number,
         sequence=ticket.sequence,
         status=ticket.status,
-        timestamp=ticket.issued_ms,
+        timestamp=ticket.timestamp,
         title=text.title,
         body=text.body,
     )
@@ -144,8 +135,8 @@ class InboxStore:
         first, second = await self.add(notes[:half]), await self.add(notes[half:])
         return Added(first.new | second.new, first.refused + second.refused)
 
-    async def add_issued(self, tickets: Sequence[IssuedTicket], notes: Sequence[Note]) -> set[str]:
-        """Keep the note of each ticket that SQL has just so, in one statement. In the order of (user, id).
+    async def add_issued(self, tickets: Sequence[TicketIssued]) -> set[str]:
+        """Keep the row of each ticket that SQL has just so, in one statement. In the order of (user, id).
 
         → the ids of tickets without a new row: kept before, unknown, not as said or changed since; all of them where
         SQL refuses data of one.
@@ -160,8 +151,7 @@ class InboxStore:
                     sequences=[ticket.sequence for ticket in tickets],
                     numbers=[ticket.number for ticket in tickets],
                     statuses=[ticket.status for ticket in tickets],
-                    issued_ms=[ticket.issued_ms for ticket in tickets],
-                    payloads=[note.payload.decode() for note in notes],
+                    timestamps=[ticket.timestamp for ticket in tickets],
                 )
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
             return {ticket.ticket_id for ticket in tickets}
@@ -174,7 +164,7 @@ class InboxStore:
                 user_ids=[note.user_id for note in notes],
                 ids=[note.id for note in notes],
                 kinds=[note.kind for note in notes],
-                payloads=[note.payload.decode() for note in notes],
+                payloads=[None if note.kind == TICKET_ISSUED else note.payload.decode() for note in notes],
             )
         return set(map(_name, rows))
 
@@ -183,13 +173,13 @@ class InboxStore:
         tx, seq = parsed_cursor(cursor)
         async with self._database.connection() as connection:
             rows = await self._q.inbox_after(connection, user_id=user_id, tx=tx, seq=seq, limit=limit)
-        return list(map(_item, rows))
+        return [owned.item for owned in await self._owned(rows)]
 
     async def unseen(self, user_ids: Collection[str], each: int) -> list[Owned]:
         """The oldest unacknowledged rows, at most `each` per user. Sees every commit, also the latest."""
         async with self._database.connection() as connection:
             rows = await self._q.inbox_unseen(connection, user_ids=list(user_ids), each=each)
-        return list(map(_owned, rows))
+        return await self._owned(rows)
 
     async def edge(self) -> str:
         """Where a sweep starts: nothing before it can still appear."""
@@ -200,7 +190,7 @@ class InboxStore:
         """The next edge, and these users' unseen rows in between: none is ever skipped, none comes twice."""
         async with self._database.connection() as connection:
             rows = await self._q.inbox_since(connection, tx=edge, user_ids=list(user_ids))
-        return rows[0]["edge"], [_owned(row) for row in rows if row["id"] is not None]
+        return rows[0]["edge"], await self._owned([row for row in rows if row["id"] is not None])
 
     async def seen_among(self, names: Collection[Name]) -> set[Name]:
         """Which of these somebody has acknowledged, here or elsewhere."""
@@ -217,17 +207,28 @@ class InboxStore:
         async with self._database.connection() as connection:
             return int(await self._q.prune_inbox(connection, days=older_than_days, limit=limit))
 
-    async def tickets(self, ticket_ids: Collection[str]) -> dict[str, IssuedTicket]:
-        """Which of these tickets exist, by id (each a UUID in its usual form)."""
+    async def tickets(self, ticket_ids: Collection[str]) -> dict[str, TicketIssued]:
+        """Which of these tickets exist, by id (each a UUID in its usual form), with the status that they have now."""
         async with self._database.connection() as connection:
             rows = await self._q.issued_tickets(connection, ticket_ids=list(ticket_ids))
-        return {row["ticket_id"]: IssuedTicket(**dict(row)) for row in rows}
+        return {row["ticket_id"]: TicketIssued(**dict(row)) for row in rows}
+
+    async def notes_of(self, tickets: Collection[TicketIssued]) -> list[Note]:
+        """What their owners get, each in the language of its owner."""
+        locales = await self.locales({ticket.user_id for ticket in tickets})
+        return [note_of_ticket(ticket, locales.get(ticket.user_id, DEFAULT_LOCALE)) for ticket in tickets]
 
     async def locales(self, user_ids: Collection[str]) -> dict[str, str]:
         """The languages of those who chose one."""
         async with self._database.connection() as connection:
             rows = await self._q.locales_of(connection, user_ids=list(user_ids))
         return {row["user_id"]: row["locale"] for row in rows}
+
+    async def _owned(self, rows: Sequence[asyncpg.Record]) -> list[Owned]:
+        of_tickets = [row["id"].removeprefix(RESERVED_PREFIX) for row in rows if row["payload"] is None]
+        notes = await self.notes_of((await self.tickets(of_tickets)).values()) if of_tickets else []
+        payloads = {note.id: note.payload for note in notes}
+        return [_owned(row, row["payload"] or payloads.get(row["id"]) or _bare(row)) for row in rows]
 
 
 def parsed_cursor(cursor: str | None) -> tuple[str, int]:
@@ -248,16 +249,18 @@ def _name(row: asyncpg.Record) -> Name:
     return Name(row["user_id"], row["id"])
 
 
-def _item(row: asyncpg.Record) -> InboxItem:
-    return InboxItem(
+def _bare(row: asyncpg.Record) -> bytes:
+    """All that is left to say where somebody has deleted the ticket."""
+    return _encoder.encode({"id": row["id"], "kind": row["kind"], "userId": row["user_id"]})
+
+
+def _owned(row: asyncpg.Record, payload: str | bytes) -> Owned:
+    item = InboxItem(
         id=row["id"],
         kind=row["kind"],
-        payload=msgspec.json.decode(row["payload"]),
+        payload=msgspec.json.decode(payload),
         created_at=row["created_at"],
         seen_at=row["seen_at"],
         cursor=f"{row['tx']}-{row['seq']}",
     )
-
-
-def _owned(row: asyncpg.Record) -> Owned:
-    return Owned(row["user_id"], _item(row))
+    return Owned(row["user_id"], item)

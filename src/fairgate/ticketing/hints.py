@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 
 from fairgate.domain.ticket import Ticket
-from fairgate.domain.words import DEFAULT_LOCALE
 from fairgate.errors import Unavailable
 from fairgate.stores.hints import give
-from fairgate.stores.inbox import InboxStore, IssuedTicket, note_of_ticket
+from fairgate.stores.inbox import InboxStore, Note
 from fairgate.stores.presence import Presence
-from fairgate.ticketing.orders import epoch_ms
+from fairgate.ticketing.orders import fact_of
 
 log = structlog.get_logger("fairgate.ticketing")
 
@@ -56,23 +55,7 @@ class Hints:
                 log.debug("no hints for a moment", error=str(error))
 
     async def _tell(self, tickets: Sequence[Ticket]) -> None:
-        where = await self._presence.where(sorted({ticket.user_id for ticket in tickets}))
-        here = {user for users in where.values() for user in users}
-        if here:
-            locales = await self._inbox.locales(here)
-            named = [as_announced(t, locales.get(t.user_id, DEFAULT_LOCALE)) for t in tickets if t.user_id in here]
-            await give(self._presence, where, [note_of_ticket(ticket) for ticket in named])
+        async def notes_for(users: Collection[str]) -> list[Note]:
+            return await self._inbox.notes_of([fact_of(ticket) for ticket in tickets if ticket.user_id in users])
 
-
-def as_announced(ticket: Ticket, locale: str) -> IssuedTicket:
-    """What the inbox row will be made of."""
-    return IssuedTicket(
-        ticket_id=ticket.ticket_id,
-        user_id=ticket.user_id,
-        event_id=ticket.event_id,
-        number=ticket.number,
-        sequence=ticket.sequence,
-        status=ticket.status.value,
-        issued_ms=epoch_ms(ticket.issued_at),
-        locale=locale,
-    )
+        await give(self._presence, [ticket.user_id for ticket in tickets], notes_for)

@@ -39,8 +39,15 @@ def order_of(record: Record, topic_id: str) -> Order | Unreadable:
 
 
 def announcement(topic: str, ticket: Ticket, cause: Record) -> Message:
-    """`TicketIssued` as it was at the issue, whatever became of the ticket since: a repeat says the same."""
-    fact = TicketIssued(
+    """The fact of this ticket."""
+    fact = fact_of(ticket)
+    headers: Headers = [*cloud_event_headers(fact.message_id, "ticket-issued"), *_trace(cause)]
+    return Message(topic, ticket.user_id, _encoder.encode(fact), headers)
+
+
+def fact_of(ticket: Ticket) -> TicketIssued:
+    """As it was at the issue, whatever became of the ticket since: a repeat says the same."""
+    return TicketIssued(
         user_id=ticket.user_id,
         ticket_id=ticket.ticket_id,
         event_id=ticket.event_id,
@@ -50,8 +57,6 @@ def announcement(topic: str, ticket: Ticket, cause: Record) -> Message:
         timestamp=epoch_ms(ticket.issued_at),
         expires_at=None if ticket.expires_at is None else epoch_ms(ticket.expires_at),
     )
-    headers: Headers = [*cloud_event_headers(fact.message_id, "ticket-issued"), *_trace(cause)]
-    return Message(topic, ticket.user_id, _encoder.encode(fact), headers)
 
 
 def _trace(cause: Record) -> Headers:

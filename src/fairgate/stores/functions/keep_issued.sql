@@ -1,10 +1,12 @@
 -- Keep the inbox rows of tickets that are as their announcements say: one insert for a batch as a crowd makes it.
 --
--- p_ids … p_issued_ms   the tickets as announced;  p_payloads  what their owners get. In the order of (user, id), so that
---                       two writers never wait for each other
+-- p_ids …  the tickets as announced (p_timestamps: epoch ms), in the order of (user, id), so that two writers never wait
+--          for each other. The rows have no payload: the tickets say it all
 -- → the ids of tickets without a new row: there was one, or there is no such ticket, or it has changed meanwhile
+drop function if exists keep_issued(uuid[], text[], text[], bigint[], bigint[], text[], bigint[], text[]);
+
 create or replace function keep_issued(p_ids uuid[], p_users text[], p_events text[], p_sequences bigint[],
-                                       p_numbers bigint[], p_statuses text[], p_issued_ms bigint[], p_payloads text[])
+                                       p_numbers bigint[], p_statuses text[], p_timestamps bigint[])
 returns setof uuid
 language plpgsql
 -- As in `settle`: right at every size, also before there are statistics.
@@ -17,14 +19,14 @@ declare
     v_kept text[];
 begin
     with kept as (
-        insert into notifications (user_id, id, kind, payload)
-        select t.user_id, 'issued:' || t.ticket_id, 'ticket:issued', a.payload::jsonb
-        from unnest(p_ids, p_users, p_events, p_sequences, p_numbers, p_statuses, p_issued_ms, p_payloads)
-             as a (ticket_id, user_id, event_id, sequence, number, status, issued_ms, payload)
+        insert into notifications (user_id, id, kind)
+        select t.user_id, 'issued:' || t.ticket_id, 'ticket:issued'
+        from unnest(p_ids, p_users, p_events, p_sequences, p_numbers, p_statuses, p_timestamps)
+             as a (ticket_id, user_id, event_id, sequence, number, status, timestamp)
         cross join lateral (select * from tickets t where t.ticket_id = a.ticket_id offset 0) t
         where t.user_id = a.user_id and t.event_id = a.event_id and t.sequence = a.sequence and t.number = a.number
-          and t.status = a.status and t.issued_at >= to_timestamp(a.issued_ms::double precision / 1000)
-          and t.issued_at < to_timestamp((a.issued_ms + 1)::double precision / 1000)
+          and t.status = a.status and t.issued_at >= to_timestamp(a.timestamp::double precision / 1000)
+          and t.issued_at < to_timestamp((a.timestamp + 1)::double precision / 1000)
         on conflict (user_id, id) do nothing
         returning id
     )

@@ -75,7 +75,9 @@ where lives > 1 order by event_id, user_id, number limit :limit;
 select t.event_id, t.user_id, t.sequence, t.number
 from tickets t
 join (
-    select user_id, payload ->> 'ticketId' as ticket_id from notifications
-    where id like 'issued:%' group by user_id, payload ->> 'ticketId' having count(*) > 1
+    select r.user_id, r.ticket_id
+    from (select user_id, coalesce(payload ->> 'ticketId', substr(id, length('issued:') + 1)) as ticket_id
+          from notifications where id like 'issued:%') r
+    group by r.user_id, r.ticket_id having count(*) > 1
 ) n on n.user_id = t.user_id and n.ticket_id = t.ticket_id::text
 order by t.event_id, t.number limit :limit;

@@ -10,12 +10,12 @@ returning user_id, id;
 -- name: keep_issued
 select keep_issued(
     :ids::uuid[], :users::text[], :events::text[], :sequences::bigint[], :numbers::bigint[], :statuses::text[],
-    :issued_ms::bigint[], :payloads::text[]
+    :timestamps::bigint[]
 )::text as ticket_id;
 
 -- name: inbox_after
 -- A user's rows behind (tx, seq). Only rows that no running transaction can still get in front of.
-select n.id, n.kind, n.payload::text as payload, n.created_at, n.seen_at, n.tx::text as tx, n.seq
+select n.user_id, n.id, n.kind, n.payload::text as payload, n.created_at, n.seen_at, n.tx::text as tx, n.seq
 from notifications n
 where n.user_id = :user_id
   and n.tx < pg_snapshot_xmin(pg_current_snapshot())
@@ -87,10 +87,9 @@ with there as (
 select user_id, id from there;
 
 -- name: issued_tickets
--- Of these ticket ids: what SQL says of the ticket, and the language of its owner.
+-- Of these ticket ids: what SQL says of the ticket.
 select t.ticket_id::text as ticket_id, t.user_id, t.event_id, t.number, t.sequence, t.status,
-       epoch_millis(t.issued_at) as issued_ms,
-       coalesce((select u.locale from users u where u.user_id = t.user_id), 'en') as locale
+       epoch_millis(t.issued_at) as timestamp, epoch_millis(t.expires_at) as expires_at
 from tickets t
 where t.ticket_id = any(:ticket_ids::uuid[]);
 
