@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from fairgate.lifecycle import Service
 from fairgate.stores.database import Database, translated
 from fairgate.stores.leases import LEASE_S, Shards
 from fairgate.stores.outbox import CHANNEL, OutboxRow, OutboxStore
+from fairgate.streams.topics import Names
 
 # A row is one message where a thousand lines admit one by one, and a thousand where one line drains.
 ROWS_MAX = 1_000
@@ -40,6 +41,7 @@ LOOK_S = 1.0
 class Sender(Protocol):
     """What the relay needs of a producer (`streams.producer.OrderedProducer`)."""
 
+    def get_ready(self, topics: Iterable[str]) -> None: ...
     def send(self, topic: str, records: Iterator[tuple[str, str, list[tuple[str, str | bytes | None]]]]) -> None: ...
     def all_acknowledged(self, within_s: float) -> bool: ...
     def throw_away(self) -> None: ...
@@ -70,6 +72,8 @@ class Relay(Service):
         epochs = self._shards.epochs
         if not epochs:
             return False
+        if self._sender is None:
+            await self._in_thread(self._get_ready)
         connection = await self._listening()
         with translated():
             rows = await self._store.oldest_unsent(connection, list(epochs), ROWS_MAX)
@@ -100,9 +104,13 @@ class Relay(Service):
             await self._start_afresh()
             raise
 
+    def _get_ready(self) -> None:
+        """Before the first row comes: it would wait for all of this."""
+        self._sender = self._make_sender()
+        self._sender.get_ready(Names(self._topic_prefix).work)
+
     def _send(self, rows: Sequence[OutboxRow]) -> None:
-        if self._sender is None:
-            self._sender = self._make_sender()
+        assert self._sender is not None
         for row in rows:
             self._sender.send(self._topic_prefix + row.topic, _records(row))
             failpoint("relay.sent_one")

@@ -2,7 +2,7 @@
 
 A sweeper notes the database's time and the end of the topic. When the group has read up to that end, whatever SQL still
 misses from before that time was lost, and is sent again: a repeat is harmless, since an admission is settled once and a
-notification has its id. What one look found complete the next one leaves alone.
+notification has its id. What one look found complete the next one leaves alone, whichever process it is that looks.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Lost(Protocol):
     name: str
 
     async def time(self) -> datetime: ...
+    async def complete_until(self) -> datetime | None: ...
+    async def note_complete(self, until: datetime) -> None: ...
     async def send_again(self, since: datetime | None, before: datetime) -> Found: ...
 
 
@@ -56,11 +58,10 @@ class Sweep(Service):
         self.name = f"sweep-{lost.name}"
         self._lost, self._kafka, self._topic, self._shards = lost, kafka, topic, shards
         self._mark: tuple[datetime, Offsets] | None = None
-        self._complete_until: datetime | None = None
 
     async def run_once(self) -> bool:
         if SWEEPING_SHARD not in self._shards.epochs:
-            self._mark = self._complete_until = None
+            self._mark = None
             return False
         if self._mark is not None:
             before, ends = self._mark
@@ -75,9 +76,9 @@ class Sweep(Service):
         await self._kafka.close()
 
     async def _send_again(self, before: datetime) -> None:
-        found = await self._lost.send_again(self._complete_until, before)
+        found = await self._lost.send_again(await self._lost.complete_until(), before)
         # A transaction stamps its rows before others can see them.
-        self._complete_until = (found.oldest or before) - MARGIN
+        await self._lost.note_complete((found.oldest or before) - MARGIN)
         if found.count:
             log.warning("Kafka has lost what SQL promised; sent again", what=self._lost.name, count=found.count)
             self.signals["sent_again"].fire(found.count)
@@ -89,6 +90,8 @@ class Sweep(Service):
 class _InSql:
     """By the database's clock, which the rows were stamped by."""
 
+    name: str
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -96,6 +99,16 @@ class _InSql:
         async with self._database.connection() as connection:
             now: datetime = await self._database.queries.database_time(connection)
         return now
+
+    async def complete_until(self) -> datetime | None:
+        """Nothing from before is missing. None: nobody has looked yet."""
+        async with self._database.connection() as connection:
+            until: datetime | None = await self._database.queries.complete_until(connection, sweep=self.name)
+        return until
+
+    async def note_complete(self, until: datetime) -> None:
+        async with self._database.connection() as connection:
+            await self._database.queries.note_complete(connection, sweep=self.name, until=until)
 
 
 class LostAdmissions(_InSql):

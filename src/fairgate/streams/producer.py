@@ -7,6 +7,7 @@ acknowledged.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import TypeAlias
 
@@ -39,6 +40,8 @@ SETTINGS: dict[str, str | int | float | bool] = {
     "queue.buffering.max.messages": 200_000,
 }
 
+READY_S = 1.0
+
 Headers = list[tuple[str, str | bytes | None]]
 # Key, value, headers.
 Record: TypeAlias = tuple[str | bytes | None, str | bytes | None, Headers]
@@ -50,6 +53,12 @@ class OrderedProducer:
     def __init__(self, config: Config, client_id: str) -> None:
         self._producer = Producer({**connection(config), **SETTINGS, "client.id": client_id}, logger=kafka_log)
         self._failures: list[KafkaError] = []
+
+    def get_ready(self, topics: Iterable[str]) -> None:
+        """Connected, and told where these topics are, as far as Kafka answers within a second each."""
+        with contextlib.suppress(KafkaException):
+            for topic in topics:
+                self._producer.list_topics(topic, READY_S)
 
     def send(self, topic: str, records: Iterable[Record]) -> None:
         """Queue (key, value, headers) in order; blocks only while the buffer is full. Raises `Unavailable`."""

@@ -1,6 +1,13 @@
 -- name: database_time$
 select clock_timestamp();
 
+-- name: complete_until$
+select complete_until from sweeps where name = :sweep;
+
+-- name: note_complete!
+insert into sweeps (name, complete_until) values (:sweep, :until)
+on conflict (name) do update set complete_until = excluded.complete_until;
+
 -- name: resend_lost_admissions^
 -- Admissions between :since (null: ever) and :before that have no ticket, and no message that was still to be sent then:
 -- into the outbox again. → how many, and the oldest of all without a ticket.
