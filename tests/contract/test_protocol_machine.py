@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any, TypeVar
@@ -96,7 +96,7 @@ class Owner:
     def __init__(self) -> None:
         self.epoch = 0
         self.hand: list[Claim] = []
-        self.rows: list[asyncpg.Record] = []
+        self.rows: Sequence[Mapping[str, Any]] = []
 
 
 class Protocol(RuleBasedStateMachine):
@@ -212,13 +212,13 @@ class Protocol(RuleBasedStateMachine):
             self.claimed[user] = sequence
         owner.hand, owner.rows = claimed.claims, []
 
-    @rule(data=st.data(), departs=st.sampled_from([False, False, False, True]))
+    @rule(data=st.data(), departs=st.sampled_from([False, False, False, True]), crowd=st.booleans())
     @precondition(lambda self: any(owner.hand for owner in self.owners.values()))
-    def write(self, data: st.DataObject, departs: bool) -> None:
-        self._write(data.draw(st.sampled_from([one for one in self.owners.values() if one.hand])), departs)
+    def write(self, data: st.DataObject, departs: bool, crowd: bool) -> None:
+        self._write(data.draw(st.sampled_from([one for one in self.owners.values() if one.hand])), departs, crowd)
 
-    def _write(self, owner: Owner, departs: bool) -> None:
-        step = self._depart(owner) if departs else self._admit(owner)
+    def _write(self, owner: Owner, departs: bool, crowd: bool) -> None:
+        step = self._depart(owner) if departs else self._admit(owner, crowd)
         rows = self._unless(owner.epoch != self.lease_epoch, step)
         if rows is not None:
             expected = self._departed(owner.hand) if departs else self._admitted(owner.hand)
@@ -228,7 +228,13 @@ class Protocol(RuleBasedStateMachine):
                     self._note_number((row["user_id"], row["sequence"]), row["number"])
             owner.rows = rows
 
-    async def _admit(self, owner: Owner) -> list[asyncpg.Record]:
+    async def _admit(self, owner: Owner, crowd: bool) -> Sequence[Mapping[str, Any]]:
+        """`crowd`: all at once, where that can be."""
+        if crowd and (first := await self._admit_crowd(owner)) is not None:
+            return [
+                {"user_id": user, "sequence": sequence, "outcome": "admitted", "number": first + place}
+                for place, (user, sequence) in enumerate(owner.hand)
+            ]
         users, sequences = [claim.user_id for claim in owner.hand], [claim.sequence for claim in owner.hand]
         events = [self.event] * len(users)
         async with self.world.database.connection() as connection:
@@ -242,6 +248,19 @@ class Protocol(RuleBasedStateMachine):
                     sequences=sequences,
                 )
         return rows
+
+    async def _admit_crowd(self, owner: Owner) -> int | None:
+        async with self.world.database.connection() as connection:
+            with translated():
+                first: int | None = await self.world.database.queries.admit_crowd(
+                    connection,
+                    lease=self.lease,
+                    epoch=owner.epoch,
+                    event_id=self.event,
+                    users=[claim.user_id for claim in owner.hand],
+                    sequences=[claim.sequence for claim in owner.hand],
+                )
+        return first
 
     async def _depart(self, owner: Owner) -> list[asyncpg.Record]:
         claims = {"users": [c.user_id for c in owner.hand], "sequences": [c.sequence for c in owner.hand]}
@@ -317,7 +336,7 @@ class Protocol(RuleBasedStateMachine):
         self.prepare(name)
         self.claim(name, count)
         if self.owners[name].hand:
-            self._write(self.owners[name], departs=False)
+            self._write(self.owners[name], departs=False, crowd=True)
             self._clear(self.owners[name])
 
     def _clear(self, owner: Owner) -> None:

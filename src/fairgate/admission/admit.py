@@ -6,14 +6,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-import asyncpg
 import msgspec
 
 from fairgate import telemetry
 from fairgate.admission.depart import depart, is_over
 from fairgate.admission.owner import Owned, Owner
 from fairgate.admission.pace import Bound, Bounds, Load, Pace, next_token_s, places_to_open
-from fairgate.admission.steps import Steps
+from fairgate.admission.steps import Admitted, Steps
 from fairgate.failpoints import failpoint
 from fairgate.lifecycle import Service
 from fairgate.stores.database import Database, translated
@@ -174,24 +173,25 @@ class Admission(Service):
         claimed = await asyncio.gather(*(self._steps.claim(owned, pace.places) for owned, pace in passing))
         batches = [(owned, claims) for (owned, _), claims in zip(passing, claimed, strict=True) if claims]
         if batches:
-            rows = await self._steps.admit(batches)
+            became = await self._steps.admit(batches)
             await asyncio.gather(
-                *(self._settle(owned, rows[owned.line.event_id]) for owned, _ in batches if owned.line.event_id in rows)
+                *(
+                    self._settle(owned, became[owned.line.event_id])
+                    for owned, _ in batches
+                    if owned.line.event_id in became
+                )
             )
 
-    async def _settle(self, owned: Owned, rows: Sequence[asyncpg.Record]) -> None:
+    async def _settle(self, owned: Owned, became: Admitted) -> None:
         """Step 5 for one line. Who found nothing to reserve stays claimed: first next time."""
-        held = any(row["outcome"] == "held" for row in rows)
-        fresh = sum(row["outcome"] == "admitted" for row in rows)
-        owned.stock.spend(fresh)
-        if held:
+        owned.stock.spend(became.admitted)
+        if became.held:
             owned.stock.read_at = float("-inf")
-        outcomes = [(row["user_id"], await self._steps.outcome(row)) for row in rows if row["outcome"] != "held"]
         failpoint("admission.rung")
-        await self._steps.clear(owned, "admitted", outcomes, held=held)
+        await self._steps.clear(owned, "admitted", became.outcomes, held=became.held > 0)
         failpoint("admission.cleared")
-        telemetry.ADMISSIONS.inc(fresh)
-        self.signals["admitted"].fire(fresh)
+        telemetry.ADMISSIONS.inc(became.admitted)
+        self.signals["admitted"].fire(became.admitted)
 
 
 def _pause_s(paces: Sequence[tuple[Owned, Pace]], share: float) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from operator import attrgetter
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -20,6 +21,20 @@ from fairgate.stores.outbox import OutboxBell
 from fairgate.stores.standings import read_standings
 
 T = TypeVar("T")
+Batch: TypeAlias = tuple[Owned, list[Claim]]
+
+# From here on the claims of a line are a crowd, which is admitted by a statement of its own.
+CROWD = 100
+
+
+class Admitted(NamedTuple):
+    """What became of the claims of a line: the outcomes of who is settled, how many of them are admitted, and how many
+    found nothing to reserve.
+    """
+
+    outcomes: list[tuple[str, Outcome]]
+    admitted: int
+    held: int = 0
 
 
 class Steps:
@@ -42,8 +57,44 @@ class Steps:
         owned.waiting, owned.claims = max(result.waiting, int(owned.stirred)), result.pending
         return result.claims
 
-    async def admit(self, batches: Sequence[tuple[Owned, list[Claim]]]) -> dict[str, list[asyncpg.Record]]:
-        """4, for all lines: what became of each claim, by event. Empty where a lease is lost: nothing is written."""
+    async def admit(self, batches: Sequence[Batch]) -> dict[str, Admitted]:
+        """4: what became of the claims, by event. A line whose lease is lost is missing: nothing is written."""
+        became: dict[str, Admitted] = {}
+        others: list[Batch] = []
+        for owned, claims in batches:
+            crowd = len(claims) >= CROWD
+            at_once = await self._fenced(owned, self._admit_crowd(owned, claims)) if crowd else False
+            if at_once:
+                outcomes = [(claim.user_id, Outcome(Status.ADMITTED, claim.sequence)) for claim in claims]
+                became[owned.line.event_id] = Admitted(outcomes, len(claims))
+            elif at_once is not None:
+                others.append((owned, claims))
+        for event_id, rows in (await self._admit_each(others)).items():
+            outcomes = [(row["user_id"], await self.outcome(row)) for row in rows if row["outcome"] != "held"]
+            fresh = sum(row["outcome"] == "admitted" for row in rows)
+            became[event_id] = Admitted(outcomes, fresh, held=len(rows) - len(outcomes))
+        return became
+
+    async def _admit_crowd(self, owned: Owned, claims: Sequence[Claim]) -> bool:
+        """Whether all of one line were admitted together; otherwise nobody was. Raises `StaleEpoch`."""
+        in_order = sorted(claims, key=attrgetter("sequence"))
+        with translated():
+            first = await self._database.queries.admit_crowd(
+                await self.connection(),
+                lease=self._owner.lease_of(owned),
+                epoch=owned.epoch,
+                event_id=owned.line.event_id,
+                users=[claim.user_id for claim in in_order],
+                sequences=[claim.sequence for claim in in_order],
+            )
+        if first is not None:
+            self._admitted()
+        return first is not None
+
+    async def _admit_each(self, batches: Sequence[Batch]) -> dict[str, list[asyncpg.Record]]:
+        """All lines together, each claim by itself, by event."""
+        if not batches:
+            return {}
         leases = {self._owner.lease_of(owned): owned.epoch for owned, _ in batches}
         flat = [(owned.line.event_id, *claim) for owned, claims in batches for claim in claims]
         events, users, sequences = (list(column) for column in zip(*flat, strict=True))
@@ -61,9 +112,12 @@ class Steps:
             for owned, _ in batches:
                 self._owner.lost(owned)
             return {}
+        self._admitted()
+        return _by_event(rows)
+
+    def _admitted(self) -> None:
         failpoint("admission.admitted")
         self._bell.ring()
-        return _by_event(rows)
 
     async def depart(
         self, owned: Owned, claims: Sequence[Claim], reason: Status, words: tuple[str, str]

@@ -3,9 +3,10 @@
 One batch, in this order, so that a crash at any point is repaired by reading the batch again:
 
 1. read each record; what cannot be read is set aside with its reason
-2. believe a `ticket-issued` only if SQL has the ticket, and keep its inbox row, all in one statement
+2. believe a `ticket-issued` only if SQL has the ticket, and keep its inbox row, all in one statement or none
 3. give what is new to the channels, and update the line's cache of outcomes
-4. what was not new or not just so in 2: ask SQL for each ticket, keep what is missing (a repeat adds nothing), and 3
+4. where 2 found one that was not new or not just so: ask SQL for each ticket, keep what is missing (a repeat adds
+   nothing), and 3
 5. who was missing in 4 gets a bounded time: 4 again for those
 6. dead letters, awaited
 7. commit the offsets
@@ -158,26 +159,20 @@ class Notification(Service):
                 await asyncio.sleep(ASK_AGAIN_S)
         return bad
 
-    async def _all_new(self, letters: Sequence[Issued]) -> list[Issued]:
-        """The usual batch: new, and as SQL has it. → those of which this was not so."""
-        if not letters:
-            return []
-        # Of several that name one ticket only one can be true: the others are looked at.
+    async def _all_new(self, letters: Sequence[Issued]) -> Sequence[Issued]:
+        """The usual batch: all new, and as SQL has them. → those that are still to be looked at."""
+        # Of several that name one ticket only one can be true.
         named = {letter.fact.ticket_id: letter for letter in letters}
         tickets = sorted((letter.fact for letter in named.values()), key=attrgetter("user_id", "ticket_id"))
-        others = await self._inbox.add_issued(tickets)
-        new = [ticket for ticket in tickets if ticket.ticket_id not in others]
+        if not tickets or not await self._inbox.add_issued(tickets):
+            return letters
 
         async def notes_for(users: Collection[str]) -> list[Note]:
-            return await self._inbox.notes_of([ticket for ticket in new if ticket.user_id in users])
+            return await self._inbox.notes_of([ticket for ticket in tickets if ticket.user_id in users])
 
-        await self._spread([ticket.user_id for ticket in new], notes_for)
-        await self._remember(new)
-        return [
-            letter
-            for letter in letters
-            if letter.fact.ticket_id in others or named[letter.fact.ticket_id] is not letter
-        ]
+        await self._spread([ticket.user_id for ticket in tickets], notes_for)
+        await self._remember(tickets)
+        return [letter for letter in letters if named[letter.fact.ticket_id] is not letter]
 
     async def _believe(self, letters: Sequence[Issued]) -> tuple[list[tuple[Issued, TicketIssued]], list[Issued]]:
         tickets = await self._inbox.tickets({letter.fact.ticket_id for letter in letters})

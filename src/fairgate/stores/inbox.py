@@ -135,15 +135,15 @@ class InboxStore:
         first, second = await self.add(notes[:half]), await self.add(notes[half:])
         return Added(first.new | second.new, first.refused + second.refused)
 
-    async def add_issued(self, tickets: Sequence[TicketIssued]) -> set[str]:
-        """Keep the row of each ticket that SQL has just so, in one statement. In the order of (user, id).
+    async def add_issued(self, tickets: Sequence[TicketIssued]) -> bool:
+        """Keep the row of each ticket, in one statement; in the order of (user, id).
 
-        → the ids of tickets without a new row: kept before, unknown, not as said or changed since; all of them where
-        SQL refuses data of one.
+        → whether all are kept now. Otherwise none is: one was kept before, is unknown, not as said or changed since, or
+        SQL refuses its data.
         """
         try:
             async with self._database.connection() as connection:
-                rows = await self._q.keep_issued(
+                kept: bool = await self._q.keep_issued(
                     connection,
                     ids=[ticket.ticket_id for ticket in tickets],
                     users=[ticket.user_id for ticket in tickets],
@@ -154,8 +154,8 @@ class InboxStore:
                     timestamps=[ticket.timestamp for ticket in tickets],
                 )
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
-            return {ticket.ticket_id for ticket in tickets}
-        return {row["ticket_id"] for row in rows}
+            return False
+        return kept
 
     async def _insert(self, notes: Sequence[Note]) -> set[Name]:
         async with self._database.connection() as connection:

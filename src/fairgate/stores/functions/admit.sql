@@ -18,15 +18,14 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
     v_now timestamptz;
-    v_now_ms bigint;
 begin
     perform assert_leases(p_leases, p_epochs);
     perform from inventory i where i.event_id = any (p_events) order by i.event_id for update;
     v_now := clock_timestamp();
-    v_now_ms := epoch_millis(v_now);
     return query
     with here as materialized (
-        select l.event_id, l.shard, i.next_number, least(i.capacity - i.reserved, floor(bucket(i, l, v_now))) as room
+        select l.event_id, l.shard, i.next_number, least(i.capacity - i.reserved, floor(bucket(i, l, v_now))) as room,
+               issue_message_rest(l.event_id, epoch_millis(v_now)) as rest
         from lines l join inventory i on i.event_id = l.event_id
         where l.event_id = any (p_events)
     ), known as materialized (
@@ -55,7 +54,7 @@ begin
             offset 0  -- `been` is worked out once
         ) c
     ), placed as materialized (
-        select k.*, h.shard, k.fresh and k.place <= h.room as fits, h.next_number + k.place - 1 as number
+        select k.*, h.shard, h.rest, k.fresh and k.place <= h.room as fits, h.next_number + k.place - 1 as number
         from (
             select k.*, row_number() over (partition by k.event_id, k.fresh order by k.sequence) as place
             from (select k.*, k.had is null and not k.departed and not k.served as fresh from known k) k
@@ -76,7 +75,7 @@ begin
     ), told as (
         insert into outbox (shard, topic, key, payload, messages)
         select p.shard, 'ticket-issue', p.event_id,
-               string_agg(issue_message(p.user_id, p.event_id, p.sequence, p.number, v_now_ms), E'\n' order by p.number),
+               string_agg(issue_message(p.user_id, p.sequence, p.number, p.rest), E'\n' order by p.number),
                count(*)
         from placed p where p.fits group by p.shard, p.event_id
     )
@@ -90,6 +89,64 @@ begin
 end
 $$;
 
+-- The same for the claims of one line as a crowd makes them, in the order of their sequences: there is room for all, and
+-- nobody of them was ever admitted to this line, or told that the wait is over. All are admitted, or nobody is: then
+-- `admit` says what each claim comes to.
+-- → the number of the first; null where nobody is admitted
+create or replace function admit_crowd(p_lease text, p_epoch bigint, p_event text, p_users text[], p_sequences bigint[])
+returns bigint
+language plpgsql
+-- As in `settle`: right at every size, also before there are statistics.
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_count constant bigint := cardinality(p_users);
+    v_now timestamptz;
+    v_line record;
+    v_admitted bigint;
+    v_rest text;
+begin
+    perform assert_leases(array[p_lease], array[p_epoch]);
+    perform from inventory i where i.event_id = p_event for update;
+    v_now := clock_timestamp();
+    select l.shard, i.next_number, i.capacity - i.reserved as stock, bucket(i, l, v_now) as tokens into v_line
+    from inventory i join lines l on l.event_id = i.event_id where i.event_id = p_event;
+    if least(v_line.stock, floor(v_line.tokens)) < v_count then
+        return null;
+    end if;
+
+    begin
+        insert into admissions (event_id, number, user_id, sequence, source, admitted_at)
+        select p_event, v_line.next_number + c.place - 1, c.user_id, c.sequence, 'line', v_now
+        from unnest(p_users, p_sequences) with ordinality as c (user_id, sequence, place)
+        where (select true from admissions a where a.event_id = p_event and a.user_id = c.user_id limit 1) is null
+          and (select true from departures d
+                where d.event_id = p_event and d.user_id = c.user_id and d.sequence = c.sequence
+                  and d.reason <> 'left') is null;
+        get diagnostics v_admitted = row_count;
+        if v_admitted < v_count then
+            raise no_data_found;
+        end if;
+    exception when unique_violation or no_data_found then
+        return null;
+    end;
+
+    update inventory i set reserved = i.reserved + v_count, next_number = i.next_number + v_count,
+                           tokens = v_line.tokens - v_count, tokens_at = v_now
+    where i.event_id = p_event;
+    v_rest := issue_message_rest(p_event, epoch_millis(v_now));
+    insert into outbox (shard, topic, key, payload, messages)
+    select v_line.shard, 'ticket-issue', p_event,
+           string_agg(issue_message(c.user_id, c.sequence, v_line.next_number + c.place - 1, v_rest), E'\n' order by c.place),
+           v_count
+    from unnest(p_users, p_sequences) with ordinality as c (user_id, sequence, place);
+    return v_line.next_number;
+end
+$$;
+
 -- The tokens in the bucket of a line at a moment. A clock that was set back adds nothing.
 create or replace function bucket(p_inventory inventory, p_line lines, p_at timestamptz) returns double precision
 language sql stable parallel safe as $$
@@ -99,11 +156,16 @@ language sql stable parallel safe as $$
     )
 $$;
 
--- The message `TicketIssue` (domain/messages.py). Ids need no escaping: their alphabet has none of JSON's signs.
--- The former shape, which worked the time out for each message anew.
-drop function if exists issue_message(text, text, bigint, bigint, timestamptz);
-create or replace function issue_message(p_user text, p_event text, p_sequence bigint, p_number bigint, p_ms bigint)
+-- The message `TicketIssue` (domain/messages.py). Ids need no escaping: their alphabet has none of JSON's signs. `p_rest` is
+-- what all messages of an event and a moment have in common.
+create or replace function issue_message(p_user text, p_sequence bigint, p_number bigint, p_rest text)
 returns text language sql immutable parallel safe as $$
-    select '{"userId":"' || p_user || '","eventId":"' || p_event || '","sequence":' || p_sequence
-        || ',"number":' || p_number || ',"timestamp":' || p_ms || '}'
+    select '{"userId":"' || p_user || '","sequence":' || p_sequence || ',"number":' || p_number || p_rest
 $$;
+create or replace function issue_message_rest(p_event text, p_ms bigint)
+returns text language sql immutable parallel safe as $$
+    select ',"eventId":"' || p_event || '","timestamp":' || p_ms || '}'
+$$;
+-- The former shapes, which put all of it together for each message.
+drop function if exists issue_message(text, text, bigint, bigint, timestamptz);
+drop function if exists issue_message(text, text, bigint, bigint, bigint);

@@ -1,13 +1,14 @@
--- Keep the inbox rows of tickets that are as their announcements say: one insert for a batch as a crowd makes it.
+-- Keep the inbox rows of tickets that are as their announcements say: one insert for a batch as a crowd makes it. The rows
+-- have no payload: the tickets say it all.
 --
 -- p_ids …  the tickets as announced (p_timestamps: epoch ms), in the order of (user, id), so that two writers never wait
---          for each other. The rows have no payload: the tickets say it all
--- → the ids of tickets without a new row: there was one, or there is no such ticket, or it has changed meanwhile
+--          for each other
+-- → whether all of them are kept now. Otherwise none is: one was kept before, or there is no such ticket, or it has changed
 drop function if exists keep_issued(uuid[], text[], text[], bigint[], bigint[], text[], bigint[], text[]);
 
 create or replace function keep_issued(p_ids uuid[], p_users text[], p_events text[], p_sequences bigint[],
                                        p_numbers bigint[], p_statuses text[], p_timestamps bigint[])
-returns setof uuid
+returns boolean
 language plpgsql
 -- As in `settle`: right at every size, also before there are statistics.
 set enable_seqscan = off
@@ -16,26 +17,21 @@ set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-    v_kept text[];
+    v_kept bigint;
 begin
-    with kept as (
-        insert into notifications (user_id, id, kind)
-        select t.user_id, 'issued:' || t.ticket_id, 'ticket:issued'
-        from unnest(p_ids, p_users, p_events, p_sequences, p_numbers, p_statuses, p_timestamps)
-             as a (ticket_id, user_id, event_id, sequence, number, status, timestamp)
-        cross join lateral (select * from tickets t where t.ticket_id = a.ticket_id offset 0) t
-        where t.user_id = a.user_id and t.event_id = a.event_id and t.sequence = a.sequence and t.number = a.number
-          and t.status = a.status and t.issued_at >= to_timestamp(a.timestamp::double precision / 1000)
-          and t.issued_at < to_timestamp((a.timestamp + 1)::double precision / 1000)
-        on conflict (user_id, id) do nothing
-        returning id
-    )
-    select array_agg(k.id) from kept k into v_kept;
-    if cardinality(v_kept) = cardinality(p_ids) then
-        return;
+    insert into notifications (user_id, id, kind)
+    select t.user_id, 'issued:' || t.ticket_id, 'ticket:issued'
+    from unnest(p_ids, p_users, p_events, p_sequences, p_numbers, p_statuses, p_timestamps)
+         as a (ticket_id, user_id, event_id, sequence, number, status, timestamp)
+    cross join lateral (select * from tickets t where t.ticket_id = a.ticket_id offset 0) t
+    where t.user_id = a.user_id and t.event_id = a.event_id and t.sequence = a.sequence and t.number = a.number
+      and t.status = a.status and t.issued_at >= to_timestamp(a.timestamp::double precision / 1000)
+      and t.issued_at < to_timestamp((a.timestamp + 1)::double precision / 1000);
+    get diagnostics v_kept = row_count;
+    if v_kept < cardinality(p_ids) then
+        raise no_data_found;
     end if;
-    return query
-        select id from unnest(p_ids) id
-        except
-        select substr(kept, length('issued:') + 1)::uuid from unnest(v_kept) kept;
+    return true;
+exception when unique_violation or no_data_found then
+    return false;
 end $$;

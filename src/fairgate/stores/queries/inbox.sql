@@ -7,11 +7,11 @@ order by r.user_id, r.id
 on conflict (user_id, id) do nothing
 returning user_id, id;
 
--- name: keep_issued
+-- name: keep_issued$
 select keep_issued(
     :ids::uuid[], :users::text[], :events::text[], :sequences::bigint[], :numbers::bigint[], :statuses::text[],
     :timestamps::bigint[]
-)::text as ticket_id;
+);
 
 -- name: inbox_after
 -- A user's rows behind (tx, seq). Only rows that no running transaction can still get in front of.

@@ -1,0 +1,83 @@
+"""Admission into SQL, without a process around it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from typing import Any
+
+from fairgate.stores.database import Database
+from tests.support.ticketing import FIRST, Books
+
+
+class Gate:
+    """One event whose bucket holds 5 and gets one an hour, and the lease that lets us admit. Users are `u<number>`."""
+
+    def __init__(self, database: Database, event_id: str) -> None:
+        self._database, self.event_id, self._lease = database, event_id, f"lease-{uuid.uuid4().hex}"
+
+    async def open(self, capacity: int | None = None) -> None:
+        await Books(self._database).event(self.event_id, capacity)
+        async with self._database.connection() as sql:
+            await sql.execute("update lines set rate = 1.0 / 3600, burst = 5 where event_id = $1", self.event_id)
+            await sql.execute("update inventory set tokens = 5 where event_id = $1", self.event_id)
+            await sql.execute(
+                "insert into leases (name, owner, epoch, until) values ($1, 'us', 1, 'infinity')", self._lease
+            )
+
+    async def admit(self, users: list[str]) -> Counter[str]:
+        """Outcome → how many of these claims."""
+        async with self._database.transaction() as sql:
+            rows = await self._database.queries.admit(
+                sql,
+                leases=[self._lease],
+                epochs=[1],
+                events=[self.event_id] * len(users),
+                users=users,
+                sequences=[FIRST + int(user[1:]) for user in users],
+            )
+        return Counter(row["outcome"] for row in rows)
+
+    async def admit_crowd(self, users: list[str]) -> int | None:
+        """The number of the first, where all of them are admitted at once. Raises `StaleEpoch`."""
+        async with self._database.transaction() as sql:
+            first: int | None = await self._database.queries.admit_crowd(
+                sql,
+                lease=self._lease,
+                epoch=1,
+                event_id=self.event_id,
+                users=users,
+                sequences=[FIRST + int(user[1:]) for user in users],
+            )
+        return first
+
+    async def execute(self, sql: str, *values: object) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(sql, *values)
+
+    async def lose_the_lease(self) -> None:
+        await self.execute("update leases set epoch = epoch + 1 where name = $1", self._lease)
+
+    async def orders(self) -> list[dict[str, Any]]:
+        """What the outbox has for ticketing, in order."""
+        async with self._database.connection() as sql:
+            rows = await sql.fetch("select payload from outbox where key = $1 order by id", self.event_id)
+        return [json.loads(line) for row in rows for line in row["payload"].split("\n")]
+
+    async def reserved(self) -> tuple[int, int]:
+        """Of the stock; and the next number."""
+        async with self._database.connection() as sql:
+            row = await sql.fetchrow("select reserved, next_number from inventory where event_id = $1", self.event_id)
+        return row["reserved"], row["next_number"]
+
+    async def changed(self, change: str) -> None:
+        async with self._database.connection() as sql:
+            await sql.execute(f"update inventory set {change} where event_id = $1", self.event_id)  # noqa: S608 - ours
+
+    async def numbers(self) -> list[tuple[str, int]]:
+        async with self._database.connection() as sql:
+            rows: list[Any] = await sql.fetch(
+                "select user_id, number from admissions where event_id = $1 order by number", self.event_id
+            )
+        return [(row["user_id"], row["number"]) for row in rows]
