@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
 from fairgate.bench.cores import can_pin
 from fairgate.bench.load import Driver
 from fairgate.bench.measured import Measured
@@ -29,6 +31,8 @@ PEER_PORT = 95
 GUESTS_PER_MINUTE = 1_000_000_000
 # A drain is as fast as the pipeline: nobody shall hold it back for who tells, who is behind by design then.
 LAG_UNBOUNDED = 1_000_000_000
+# So many are enough for the compilers.
+WARMING_MAX = 100_000
 
 
 async def run(options: Options, command: str) -> Report:
@@ -109,9 +113,10 @@ async def _rounds(options: Options, works: Sequence[str], sides: Sequence[Side])
     found = Measured()
     try:
         if options.rounds > 1:
+            warming = msgspec.structs.replace(options, waiting=min(options.waiting, WARMING_MAX))
             for work in (work for work in works if WORKS[work].warms):
                 for side in sides:
-                    await _one(options, 0, work, side)
+                    await _one(warming, 0, work, side)
         for number in range(1, options.rounds + 1):
             for work in works:
                 for side in sides[:1] if WORKS[work].ours else sides:

@@ -23,6 +23,8 @@ INITDB_S = 60.0
 USER = DATABASE = "fairgate"
 # Two API processes, five roles, tests and tools, each with a small pool.
 MAX_CONNECTIONS = 200
+# The indexes of a million tickets are written to anywhere: where they do not fit, each ticket reads and writes pages.
+SHARED_BUFFERS_MAX_MIB = 1_024
 
 
 class Postgres:
@@ -89,9 +91,10 @@ class Postgres:
             "port": str(self.port),
             "unix_socket_directories": "",
             "max_connections": str(MAX_CONNECTIONS),
-            "shared_buffers": "256MB",
+            "shared_buffers": f"{_shared_buffers_mib()}MB",
             # A checkpoint in the middle of a rush writes every page of the indexes once more in whole.
-            "max_wal_size": "2GB",
+            "max_wal_size": "4GB",
+            "checkpoint_timeout": "15min",
             "fsync": "on",
             "log_min_messages": "warning",
         }
@@ -138,6 +141,11 @@ def find_binaries() -> Path:
 def _major_version(binaries: Path) -> int:
     """`pginstall18/bin` is 18; the bare `pginstall/bin` is the oldest."""
     return int("".join(filter(str.isdigit, binaries.parent.name)) or 0)
+
+
+def _shared_buffers_mib() -> int:
+    """A quarter of the memory, as PostgreSQL advises; no more than a rush needs, and taken as it grows."""
+    return min(SHARED_BUFFERS_MAX_MIB, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 // 2**20)
 
 
 def _unprivileged_user() -> str | None:

@@ -67,6 +67,8 @@ class Valkey:
             "--daemonize": "no",
             "--appendonly": "yes",
             "--appendfsync": "everysec",
+            # While it rewrites that file, every page that is written to is copied: not in the middle of a rush.
+            "--auto-aof-rewrite-min-size": "512mb",
             "--save": "",  # the append-only file is the truth; snapshots beside it only cost
             "--maxmemory-policy": "noeviction",  # a line must never lose a waiter to make room
             **({"--replicaof": f"{LOOPBACK} {self._replica_of}"} if self._replica_of else {}),
