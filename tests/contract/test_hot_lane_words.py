@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairgate.http import hot
-from tests.support.edge import ALLOWED, Edge, Reply, edge, request, services
+from tests.support.edge import ALLOWED, Edge, comparable, edge, request, services
 
 BODIES: list[bytes | None] = [
     None,
@@ -75,11 +75,6 @@ HEADS: list[dict[str, str]] = [
     {"accept-language": "ko"},
     {"x-user-id": "victim", "x-http-method-override": "DELETE"},
 ]
-
-
-def comparable(reply: Reply) -> tuple[object, ...]:
-    headers = sorted((name, value) for name, value in reply.raw if name != "date")
-    return reply.status, headers, reply.body
 
 
 async def both(one: Edge, other: Edge, data: bytes) -> None:
@@ -155,7 +150,9 @@ def test_any_body_is_answered_alike() -> None:
 async def test_the_hot_lane_is_really_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
     begin = hot.HotConnection._begin
-    monkeypatch.setattr(hot.HotConnection, "_begin", lambda self, asked: (taken.append(asked.kind), begin(self, asked)))
+    monkeypatch.setattr(
+        hot.HotConnection, "_begin", lambda self, asked, **how: (taken.append(asked.kind), begin(self, asked, **how))
+    )
     async with edge(services(), hot_lane=True) as way:
         token = (await way.guest())["token"]
         await way.ask("POST", "/queue/join", {"eventId": "ev"}, token=token)

@@ -101,6 +101,12 @@ class Wire:
         self.writer.close()
 
 
+def comparable(reply: Reply) -> tuple[object, ...]:
+    """All that is the same whoever answers, and when."""
+    headers = sorted((name, value) for name, value in reply.raw if name != "date")
+    return reply.status, headers, reply.body
+
+
 def request(
     method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, version: str = "1.1"
 ) -> bytes:

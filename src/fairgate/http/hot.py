@@ -23,13 +23,16 @@ from fairgate.errors import FairgateError, NotYours
 from fairgate.http.answers import place_body, session_body, session_cookie
 from fairgate.http.connection import ANSWER_S, REQUEST_S, Connection
 from fairgate.http.headers import JSON, Header
-from fairgate.http.plain import GUEST, JOIN, POSITION, Plain, body_read, cors_lines, kind_of, lines, plain
+from fairgate.http.plain import GUEST, JOIN, POSITION, Known, Plain, body_read, cors_lines, kind_of, known, lines, plain
 from fairgate.http.problems import Wait, render
 from fairgate.http.services import Services
 from fairgate.telemetry import REQUESTS
 from fairgate.users.sessions import NewSession
 
 log = structlog.get_logger("fairgate.http")
+
+# Heads of different clients: 2 MB at the most.
+KNOWN_MAX = 1_024
 
 
 class Lane:
@@ -42,6 +45,7 @@ class Lane:
         self._always = [*services.headers.data, services.headers.no_store]
         self._dated: object = None
         self._heads: dict[int, bytes] = {}
+        self._known: dict[tuple[bytes, bytes], Known] = {}
 
     def head(self, status: int, dated: list[Header]) -> bytes:
         """Up to the value of `content-length`, which ends it."""
@@ -52,6 +56,15 @@ class Lane:
             headers = [*dated, (b"content-type", JSON), *self._always]
             made = self._heads[status] = STATUS_LINE[status] + lines(headers) + b"content-length: "
         return made
+
+    def known(self, data: bytes, request: Plain) -> Known | None:
+        """One for all connections: what each of them keeps for itself must be read from far away."""
+        made = known(data, request)
+        if made is None:
+            return None
+        if len(self._known) >= KNOWN_MAX:
+            self._known.clear()
+        return self._known.setdefault((made.before, made.after), made)
 
     def problem(self, error: FairgateError, request: Plain, dated: list[Header]) -> tuple[int, bytes, bytes]:
         """Status, head and body."""
@@ -88,11 +101,32 @@ class HotConnection(Connection):
         self._request: Plain  # the one in hand
         self._user_id = ""
         self._began = 0.0
+        self._known: Known | None = None  # a read as it came here before
+        # Of the parser: nothing is half read; how many messages began in these bytes; the read of a place among them.
+        self._between, self._messages = True, 0
+        self._polled: Plain | None = None
+
+    # ---- was it here before?
+
+    def data_received(self, data: bytes) -> None:
+        """What differs from a read of before by its token only needs no parser."""
+        whole = self._between
+        if whole and self._known is not None and self.idle and not self.flow.write_paused:
+            request = self._known.read(data)
+            if request is not None:
+                self._begin(request, keep_alive=True)
+                return
+        self._messages, self._polled = 0, None
+        super().data_received(data)
+        if whole and self._between and self._messages == 1 and self._polled is not None:
+            self._known = self.lane.known(data, self._polled)
 
     # ---- is it hot? (called by the parser)
 
     def on_message_begin(self) -> None:
         """Without uvicorn's scope: `_ordinary` makes it for who needs it."""
+        self._between = False
+        self._messages += 1
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -128,11 +162,15 @@ class HotConnection(Connection):
             self._reading.body += body
 
     def on_message_complete(self) -> None:
+        self._between = True
         request, self._reading = self._reading, None
         if request is None:
             super().on_message_complete()
         elif request.kind is POSITION or body_read(request):
-            self._begin(request)
+            keep_alive = self.parser.should_keep_alive()
+            if request.kind is POSITION and keep_alive:
+                self._polled = request
+            self._begin(request, keep_alive=keep_alive)
         else:
             self._hand_on(request.body)
 
@@ -145,14 +183,14 @@ class HotConnection(Connection):
 
     # ---- the request
 
-    def _begin(self, request: Plain) -> None:
+    def _begin(self, request: Plain, *, keep_alive: bool) -> None:
         self._head_bytes = 0
         self._began = time.perf_counter()
         self._request = request
         self.headers = []  # read, and not to be kept while the answer is on its way
         pending = self._pending
         pending.response_complete = False
-        pending.keep_alive = self.parser.should_keep_alive()
+        pending.keep_alive = keep_alive
         self.cycle = pending  # type: ignore[assignment]
         self.deadline = self.loop.time() + ANSWER_S
         if request.kind is GUEST:

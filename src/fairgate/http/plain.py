@@ -1,6 +1,9 @@
 """Which requests the hot lane takes, by head and body alone. Whatever is not plain is the application's.
 
 Each rule here is one that `Edge`, `caller` and the routes have as well; where they would refuse, this answers None.
+
+Who polls sends the same head again and again, and a thousand who use the same client differ by their tokens only. So a
+head that was read once is known (`Known`): of the next one only the token is looked at.
 """
 
 from __future__ import annotations
@@ -31,6 +34,12 @@ _ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}", re.ASCII)
 # With one of these a request is not plain.
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
 _BEARER = f"Bearer {SESSION_HEAD}".encode()
+_HEAD = SESSION_HEAD.encode()
+_TOKEN_SIGNS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+# A browser's head is half of it.
+KNOWN_MAX_BYTES = 2_048
+# With `Bearer ` before it.
+KNOWN_TOKEN_MAX = TOKEN_MAX - 7
 
 
 class Plain(msgspec.Struct, gc=False):
@@ -47,6 +56,37 @@ class Plain(msgspec.Struct, gc=False):
     named: str | None = None
     place_token: str | None = None
     body: bytes = b""
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """A whole read of a place, as it came, around its token; and what it said."""
+
+    before: bytes
+    after: bytes
+    said: Plain
+
+    def read(self, data: bytes) -> Plain | None:
+        """The same request with a token of its own. None: look at the head."""
+        if not (data.startswith(self.before) and data.endswith(self.after)):
+            return None
+        token = data[len(self.before) : len(data) - len(self.after)]
+        # What a token can have ends no header and no cookie, so the rest means what it did.
+        if len(token) > KNOWN_TOKEN_MAX or not token.startswith(_HEAD) or token.translate(None, _TOKEN_SIGNS):
+            return None
+        said = self.said
+        return Plain(said.kind, said.language, said.origin, said.forwarded_for, said.event_id, token.decode("ascii"))
+
+
+def known(data: bytes, said: Plain) -> Known | None:
+    """Of a request that came alone, in these bytes. None where its token cannot be ours or stands there twice, or where
+    it is too long to be kept.
+    """
+    if len(data) > KNOWN_MAX_BYTES:
+        return None
+    token = said.token.encode("latin-1")
+    before, found, after = data.partition(token)
+    made = Known(before, after, said) if found and token not in after else None
+    return made if made is not None and made.read(data) is not None else None
 
 
 def kind_of(url: bytes, method: bytes) -> Kind | None:
