@@ -240,6 +240,30 @@ async def test_a_sweep_looks_again_from_what_is_still_missing_and_else_only_at_w
     assert from_complete_too == third - MARGIN
 
 
+async def test_where_the_databases_clock_was_set_back_a_sweep_looks_at_everything(
+    database: Database, config: Config
+) -> None:
+    looks: list[datetime | None] = []
+
+    class Recorded(LostAdmissions):
+        async def send_again(self, since: datetime | None, before: datetime) -> Found:
+            looks.append(since)
+            return Found(0, None)
+
+    lost = Recorded(database)
+    await lost.note_complete(datetime.now(UTC) + timedelta(hours=1))
+    shards = Shards(database, "outbox", "sweeping", "sweeper", SHARDS)
+    await shards.run_once()
+    sweep = Sweep(lost, Log(config, f"{config.topic_prefix}nobody"), Names(config.topic_prefix).ticket_issue, shards)
+    for _ in range(3):
+        await sweep.run_once()
+    await sweep.teardown()
+    nothing_known, until_now = looks
+    assert nothing_known is None
+    assert until_now is not None
+    assert until_now < datetime.now(UTC)
+
+
 class Forgetful(OrderedProducer):
     """A real producer whose acknowledgements may get lost on the way back."""
 

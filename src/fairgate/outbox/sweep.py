@@ -76,7 +76,10 @@ class Sweep(Service):
         await self._kafka.close()
 
     async def _send_again(self, before: datetime) -> None:
-        found = await self._lost.send_again(await self._lost.complete_until(), before)
+        known = await self._lost.complete_until()
+        # A clock that was set back stamps what comes now into a time that was complete by the former one.
+        since = known if known is not None and known < before else None
+        found = await self._lost.send_again(since, before)
         # A transaction stamps its rows before others can see them.
         await self._lost.note_complete((found.oldest or before) - MARGIN)
         if found.count:
