@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from fairgate.config import Config
 from fairgate.streams.settings import connection
@@ -33,11 +33,22 @@ def read_all(config: Config, topic: str, within_s: float = 20.0) -> list[Read]:
     )
     try:
         partitions = list(consumer.list_topics(topic, timeout=within_s).topics[topic].partitions)
-        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=within_s)[1] for p in partitions}
+        ends = {p: _end(consumer, TopicPartition(topic, p), time.monotonic() + within_s) for p in partitions}
         consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
         return _until(consumer, topic, ends, time.monotonic() + within_s)
     finally:
         consumer.close()
+
+
+def _end(consumer: Consumer, partition: TopicPartition, deadline: float) -> int:
+    """Of a new topic, some partitions have a leader later than others."""
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(partition, timeout=10.0)[1])
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def _until(consumer: Consumer, topic: str, ends: dict[int, int], deadline: float) -> list[Read]:
