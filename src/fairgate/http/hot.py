@@ -5,6 +5,9 @@ plain in every respect (`plain.py`) is kept from uvicorn: its body is gathered h
 called with a method of the connection as the callback, and the answer written by it. Whatever is not plain goes on to
 the application, which answers in the same words: so this lane only has to be right about what it accepts.
 
+A read of a place that is the former one of its connection but for the token (`Known`) does not go through the parser at
+all, which stands between two messages before and after it.
+
 A pending hot request stands in `self.cycle` like one of uvicorn's own. So a request that is pipelined behind it waits
 its turn in uvicorn's pipeline, a shutdown lets it finish, and a lost connection is seen.
 """
