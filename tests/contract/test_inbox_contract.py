@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from fairgate.domain.messages import TicketIssued
 from fairgate.errors import InvalidRequest
 from fairgate.notification.inbox import Inbox
 from fairgate.stores.database import Database
 from fairgate.stores.inbox import InboxStore, Name, Note
 from tests.conftest import Servers
 from tests.support.house import own_database
+from tests.support.ticketing import ticket_in_sql
 
 pytestmark = pytest.mark.asyncio
 
@@ -154,20 +154,6 @@ async def test_a_row_whose_ticket_somebody_deleted_still_has_its_id(
     [item] = await inbox.list(user_id)
 
     assert item.payload == {"id": ticket.message_id, "kind": "ticket:issued", "userId": user_id}
-
-
-async def ticket_in_sql(database: Database, user_id: str, event_id: str, number: int) -> TicketIssued:
-    async with database.connection() as connection:
-        row = await connection.fetchrow(
-            """insert into tickets (event_id, user_id, sequence, number, status, settled_by)
-               values ($1, $2, $3, $3, 'confirmed', 'test')
-               returning ticket_id::text as ticket_id, epoch_millis(issued_at) as timestamp""",
-            event_id,
-            user_id,
-            number,
-        )
-    assert row is not None
-    return TicketIssued(user_id=user_id, event_id=event_id, number=number, sequence=number, status="confirmed", **row)
 
 
 async def test_the_same_id_twice_in_one_batch_is_one_row(store: InboxStore, inbox: Inbox, user_id: str) -> None:

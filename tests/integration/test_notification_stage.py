@@ -29,6 +29,7 @@ from fairgate.streams import topics
 from fairgate.streams.consumer import GroupConsumer
 from fairgate.streams.settings import connection
 from tests.conftest import Servers
+from tests.support.ticketing import ticket_in_sql
 
 pytestmark = pytest.mark.asyncio
 
@@ -103,14 +104,8 @@ class Stage:
 
     async def ticket(self, user_id: str, event_id: str, number: int = 1, status: str = "confirmed") -> dict[str, Any]:
         """A ticket in SQL; returns its fact."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                "insert into tickets (event_id, user_id, sequence, number, status, settled_by)"
-                " values ($1, $2, $3, $3, $4, 'test') returning ticket_id::text as id, epoch_millis(issued_at) as ms",
-                event_id, user_id, number, status,
-            )  # fmt: skip
-        assert row is not None
-        return {**issued(user_id, event_id, row["id"], number), "timestamp": row["ms"]}
+        ticket = await ticket_in_sql(self._database, user_id, event_id, number, status)
+        return {**issued(user_id, event_id, ticket.ticket_id, number), "timestamp": ticket.timestamp}
 
     def buried(self, topic: str, count: int) -> list[tuple[bytes, str]]:
         """Value and reason of the first `count` dead letters."""

@@ -72,8 +72,7 @@ class Gate:
         return row["reserved"], row["next_number"]
 
     async def changed(self, change: str) -> None:
-        async with self._database.connection() as sql:
-            await sql.execute(f"update inventory set {change} where event_id = $1", self.event_id)  # noqa: S608 - ours
+        await self.execute(f"update inventory set {change} where event_id = $1", self.event_id)  # noqa: S608 - ours
 
     async def numbers(self) -> list[tuple[str, int]]:
         async with self._database.connection() as sql:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,6 @@ import msgspec
 import socketio
 
 from fairgate.domain.line import Line, LineState
-from fairgate.domain.messages import TicketIssued
 from fairgate.domain.place import Place, PlaceSigner, Status
 from fairgate.errors import NoSession, UnknownLine
 from fairgate.http.live import LiveServer
@@ -21,10 +20,12 @@ from fairgate.http.live_http import LiveHttp
 from fairgate.notification.channels import LiveChannel
 from fairgate.notification.inbox import Inbox
 from fairgate.stores.database import Database
+from fairgate.stores.hints import written
 from fairgate.stores.inbox import TICKET_ISSUED, InboxStore, Note
 from fairgate.stores.presence import Presence
 from fairgate.stores.valkey import client
 from tests.conftest import Servers
+from tests.support.ticketing import ticket_in_sql
 
 
 def some_line(event_id: str, **changes: Any) -> Line:
@@ -98,30 +99,17 @@ class LiveProcess:
     async def note(self, user_id: str, kind: str = TICKET_ISSUED) -> Note:
         """In the inbox, told to nobody; of a ticket that is in SQL, or a message of another kind."""
         if kind == TICKET_ISSUED:
-            [note] = await self.store.notes_of([await self._ticket(user_id)])
+            ticket = await ticket_in_sql(self._database, user_id, f"e-{uuid.uuid4().hex[:8]}")
+            [note] = await self.store.notes_of([ticket])
         else:
             id = f"m-{uuid.uuid4().hex[:8]}"
             note = Note(user_id, id, kind, msgspec.json.encode({"id": id, "kind": kind, "userId": user_id}))
         await self.store.add([note])
         return note
 
-    async def _ticket(self, user_id: str) -> TicketIssued:
-        async with self._database.connection() as connection:
-            ticket_id = await connection.fetchval(
-                """insert into tickets (event_id, user_id, sequence, number, status, settled_by)
-                   values ($1, $2, 1, 1, 'confirmed', 'test') returning ticket_id::text""",
-                f"e-{uuid.uuid4().hex[:8]}",
-                user_id,
-            )
-        return (await self.store.tickets([ticket_id]))[ticket_id]
-
     async def hint(self, note: Note) -> None:
         """As notification gives it."""
-
-        async def notes_for(users: Collection[str]) -> list[Note]:
-            return [note] if note.user_id in users else []
-
-        await LiveChannel(self.presence).deliver([note.user_id], notes_for)
+        await LiveChannel(self.presence).deliver([note.user_id], written([note]))
 
     async def connect(self, user_id: str, **options: Any) -> Heard:
         """A client of the library's own make; the official one is in the acceptance tests."""

@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from fairgate.config import Config
-from fairgate.domain.messages import TicketIssue
+from fairgate.domain.messages import TicketIssue, TicketIssued
 from fairgate.stores.database import Database
 from fairgate.stores.leases import Slot
 from fairgate.stores.tickets import Order
@@ -21,6 +21,24 @@ from fairgate.streams.settings import connection
 from fairgate.ticketing.settle import Settle
 
 FIRST = 1 << 40
+
+
+async def ticket_in_sql(
+    database: Database, user_id: str, event_id: str, number: int = 1, status: str = "confirmed"
+) -> TicketIssued:
+    """A ticket of which nobody was told, and its fact."""
+    async with database.connection() as sql:
+        row = await sql.fetchrow(
+            """insert into tickets (event_id, user_id, sequence, number, status, settled_by)
+               values ($1, $2, $3, $3, $4, 'test')
+               returning ticket_id::text as ticket_id, epoch_millis(issued_at) as timestamp""",
+            event_id,
+            user_id,
+            number,
+            status,
+        )
+    assert row is not None
+    return TicketIssued(user_id=user_id, event_id=event_id, number=number, sequence=number, status=status, **row)
 
 
 class Books:

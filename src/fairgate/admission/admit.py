@@ -188,7 +188,7 @@ class Admission(Service):
         if became.held:
             owned.stock.read_at = float("-inf")
         failpoint("admission.rung")
-        await self._steps.clear(owned, "admitted", became.outcomes, held=became.held > 0)
+        await self._steps.clear(owned, "admitted", became.outcomes, held=became.held)
         failpoint("admission.cleared")
         telemetry.ADMISSIONS.inc(became.admitted)
         self.signals["admitted"].fire(became.admitted)

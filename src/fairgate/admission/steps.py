@@ -28,13 +28,13 @@ CROWD = 100
 
 
 class Admitted(NamedTuple):
-    """What became of the claims of a line: the outcomes of who is settled, how many of them are admitted, and how many
-    found nothing to reserve.
+    """What became of the claims of a line: the outcomes of who is settled, how many of them are admitted, and whether
+    others are held, who found nothing to reserve.
     """
 
     outcomes: list[tuple[str, Outcome]]
     admitted: int
-    held: int = 0
+    held: bool = False
 
 
 class Steps:
@@ -67,12 +67,12 @@ class Steps:
             if at_once:
                 outcomes = [(claim.user_id, Outcome(Status.ADMITTED, claim.sequence)) for claim in claims]
                 became[owned.line.event_id] = Admitted(outcomes, len(claims))
-            elif at_once is not None:
+            elif at_once is not None:  # None: the lease is lost
                 others.append((owned, claims))
         for event_id, rows in (await self._admit_each(others)).items():
             outcomes = [(row["user_id"], await self.outcome(row)) for row in rows if row["outcome"] != "held"]
             fresh = sum(row["outcome"] == "admitted" for row in rows)
-            became[event_id] = Admitted(outcomes, fresh, held=len(rows) - len(outcomes))
+            became[event_id] = Admitted(outcomes, fresh, held=len(outcomes) < len(rows))
         return became
 
     async def _admit_crowd(self, owned: Owned, claims: Sequence[Claim]) -> bool:

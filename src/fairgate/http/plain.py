@@ -59,7 +59,7 @@ class Plain(msgspec.Struct, gc=False):
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
-    """A whole read of a place, as it came, around its token; and what it said."""
+    """A whole read of a place, as it came, around its token; and what it said but for that: no token is kept."""
 
     before: bytes
     after: bytes
@@ -85,7 +85,7 @@ def known(data: bytes, said: Plain) -> Known | None:
         return None
     token = said.token.encode("latin-1")
     before, found, after = data.partition(token)
-    made = Known(before, after, said) if found and token not in after else None
+    made = Known(before, after, msgspec.structs.replace(said, token="")) if found and token not in after else None
     return made if made is not None and made.read(data) is not None else None
 
 

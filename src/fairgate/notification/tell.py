@@ -30,7 +30,7 @@ from fairgate.notification.channels import Channels
 from fairgate.notification.dead_letters import DeadLetters
 from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read
 from fairgate.notification.outcomes import Outcomes
-from fairgate.stores.hints import NotesFor
+from fairgate.stores.hints import NotesFor, written
 from fairgate.stores.inbox import InboxStore, Note
 from fairgate.streams.consumer import ConsumerBroken, GroupConsumer
 from fairgate.streams.dead_letters import Failure, Reason
@@ -131,12 +131,12 @@ class Notification(Service):
         if not messages:
             return []
         locales = await self._inbox.locales({letter.message.user_id for letter in messages})
-        written = [
+        told = [
             (letter.record, note_of_message(letter, locales.get(letter.message.user_id, DEFAULT_LOCALE)))
             for letter in messages
         ]
-        bad = [note for _, note in written if isinstance(note, Bad)]
-        return bad + await self._keep([(record, note) for record, note in written if isinstance(note, Note)])
+        bad = [note for _, note in told if isinstance(note, Bad)]
+        return bad + await self._keep([(record, note) for record, note in told if isinstance(note, Note)])
 
     async def _tell_issued(self, letters: Sequence[Issued]) -> list[Bad]:
         bad: list[Bad] = []
@@ -180,19 +180,15 @@ class Notification(Service):
         believed = [(letter, ticket) for letter, ticket in found if ticket and agrees(letter.fact, ticket)]
         return believed, [letter for letter, ticket in found if not agrees(letter.fact, ticket)]
 
-    async def _keep(self, written: Sequence[tuple[Record, Note]]) -> list[Bad]:
+    async def _keep(self, told: Sequence[tuple[Record, Note]]) -> list[Bad]:
         """Inbox rows first, then the channels for what is new. A repeat finds nothing new and tells nobody."""
-        added = await self._inbox.add([note for _, note in written])
-        new = {note.name: note for _, note in written if note.name in added.new}
-
-        async def notes_for(users: Collection[str]) -> list[Note]:
-            return [note for note in new.values() if note.user_id in users]
-
-        await self._spread([name.user_id for name in new], notes_for)
+        added = await self._inbox.add([note for _, note in told])
+        new = {note.name: note for _, note in told if note.name in added.new}
+        await self._spread([name.user_id for name in new], written(list(new.values())))
         refused = {note.name: reason for note, reason in added.refused}
         return [
             Bad(record, f"refused by SQL: {refused[note.name]}", Reason.REFUSED_BY_SQL)
-            for record, note in written
+            for record, note in told
             if note.name in refused
         ]
 

@@ -18,6 +18,15 @@ HINT_MAX_BYTES = 262_144
 NotesFor: TypeAlias = Callable[[Collection[str]], Awaitable[Sequence[Note]]]
 
 
+def written(notes: Sequence[Note]) -> NotesFor:
+    """Of notes that have their words already."""
+
+    async def notes_for(users: Collection[str]) -> list[Note]:
+        return _of(notes, users)
+
+    return notes_for
+
+
 async def give(presence: Presence, user_ids: Collection[str], notes_for: NotesFor) -> None:
     """To who of them is connected: one message per process, however many users it is for. Raises `Unavailable`."""
     where = await presence.where(sorted(set(user_ids)))
@@ -57,6 +66,6 @@ def decoded_hints(message: str) -> list[Hint]:
     return msgspec.json.decode(message, type=list[Hint])
 
 
-def _of(notes: Sequence[Note], users: Sequence[str]) -> list[Note]:
+def _of(notes: Sequence[Note], users: Collection[str]) -> list[Note]:
     here = frozenset(users)
     return [note for note in notes if note.user_id in here]

@@ -173,13 +173,13 @@ class InboxStore:
         tx, seq = parsed_cursor(cursor)
         async with self._database.connection() as connection:
             rows = await self._q.inbox_after(connection, user_id=user_id, tx=tx, seq=seq, limit=limit)
-        return [owned.item for owned in await self._owned(rows)]
+        return [owned.item for owned in await self._with_payloads(rows)]
 
     async def unseen(self, user_ids: Collection[str], each: int) -> list[Owned]:
         """The oldest unacknowledged rows, at most `each` per user. Sees every commit, also the latest."""
         async with self._database.connection() as connection:
             rows = await self._q.inbox_unseen(connection, user_ids=list(user_ids), each=each)
-        return await self._owned(rows)
+        return await self._with_payloads(rows)
 
     async def edge(self) -> str:
         """Where a sweep starts: nothing before it can still appear."""
@@ -190,7 +190,7 @@ class InboxStore:
         """The next edge, and these users' unseen rows in between: none is ever skipped, none comes twice."""
         async with self._database.connection() as connection:
             rows = await self._q.inbox_since(connection, tx=edge, user_ids=list(user_ids))
-        return rows[0]["edge"], await self._owned([row for row in rows if row["id"] is not None])
+        return rows[0]["edge"], await self._with_payloads([row for row in rows if row["id"] is not None])
 
     async def seen_among(self, names: Collection[Name]) -> set[Name]:
         """Which of these somebody has acknowledged, here or elsewhere."""
@@ -224,7 +224,7 @@ class InboxStore:
             rows = await self._q.locales_of(connection, user_ids=list(user_ids))
         return {row["user_id"]: row["locale"] for row in rows}
 
-    async def _owned(self, rows: Sequence[asyncpg.Record]) -> list[Owned]:
+    async def _with_payloads(self, rows: Sequence[asyncpg.Record]) -> list[Owned]:
         of_tickets = [row["id"].removeprefix(RESERVED_PREFIX) for row in rows if row["payload"] is None]
         notes = await self.notes_of((await self.tickets(of_tickets)).values()) if of_tickets else []
         payloads = {note.id: note.payload for note in notes}

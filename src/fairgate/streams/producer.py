@@ -40,6 +40,7 @@ SETTINGS: dict[str, str | int | float | bool] = {
     "queue.buffering.max.messages": 200_000,
 }
 
+# Whoever gets ready has nothing to send yet; who has, finds out by the producer itself.
 READY_S = 1.0
 
 Headers = list[tuple[str, str | bytes | None]]

@@ -140,7 +140,8 @@ begin
     v_rest := issue_message_rest(p_event, epoch_millis(v_now));
     insert into outbox (shard, topic, key, payload, messages)
     select v_line.shard, 'ticket-issue', p_event,
-           string_agg(issue_message(c.user_id, c.sequence, v_line.next_number + c.place - 1, v_rest), E'\n' order by c.place),
+           string_agg(issue_message(c.user_id, c.sequence, v_line.next_number + c.place - 1, v_rest), E'\n'
+                      order by c.place),
            v_count
     from unnest(p_users, p_sequences) with ordinality as c (user_id, sequence, place);
     return v_line.next_number;

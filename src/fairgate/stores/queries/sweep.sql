@@ -26,7 +26,8 @@ with unsettled as materialized (
 ), told as (
     insert into outbox (shard, topic, key, payload, messages)
     select l.shard, 'ticket-issue', a.event_id,
-           string_agg(issue_message(a.user_id, a.sequence, a.number, issue_message_rest(a.event_id, epoch_millis(a.admitted_at))), E'\n' order by a.number),
+           string_agg(issue_message(a.user_id, a.sequence, a.number,
+                                    issue_message_rest(a.event_id, epoch_millis(a.admitted_at))), E'\n' order by a.number),
            count(*)
     from lost a join lines l on l.event_id = a.event_id group by l.shard, a.event_id
 )
