@@ -27,6 +27,17 @@ COUNTS = {
     "untold": 0.0,
     "told twice": 0.0,
 }
+# What a short run spends may be less than the system counts CPU time in.
+LIMITS = {
+    *(f"bare server, {connections} connections" for connections in (64, 512)),
+    *(f"bare server, {connections} connections, driver busy" for connections in (64, 512)),
+    *(f"bare server, {connections} connections, CPU a request" for connections in (64, 512)),
+    "Valkey alone, CPU a join",
+    "Valkey alone, CPU a place",
+    "Kafka's own tool, records",
+    "Kafka's own tool, brokers' CPU a record",
+    "PostgreSQL alone, CPU a ticket's rows",
+}
 
 
 def bench(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -56,6 +67,13 @@ def test_what_is_measured_is_right_in_every_count(tmp_path: Path) -> None:
         value > 0 for name, value in found.items() if name.endswith(("connections", "waiting")) or name == "tickets"
     )
     assert "<svg" in (tmp_path / "bench.html").read_text(encoding="utf-8")
+
+
+def test_what_the_parts_can_do_by_themselves_is_measured() -> None:
+    found = medians(bench("limits", "--quick", "--brokers", "1", "--waiting", "2000", "--json"))
+    assert set(found) == LIMITS
+    assert all(value >= 0 for value in found.values())
+    assert all(found[name] > 0 for name in LIMITS if "CPU" not in name)
 
 
 def test_what_runs_already_can_be_driven_from_outside(stack: Whole) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from pathlib import Path
 
-from fairgate.local.jars import KAFKA_LOCK, class_path
+from fairgate.local.jars import KAFKA_LOCK, KAFKA_TOOLS_LOCK, class_path
 from fairgate.local.java import find_java
-
-TOOLS_LOCK = Path(__file__).with_name("kafka-tools.lock")
 
 
 async def read_all(bootstrap: str, topic: str, messages: int, within_s: float = 60.0) -> list[str]:
@@ -32,5 +29,5 @@ def _program() -> tuple[str, str]:
     def quiet(_: str) -> None:
         return None
 
-    jars = [*class_path(KAFKA_LOCK, quiet), *class_path(TOOLS_LOCK, quiet)]
+    jars = [*class_path(KAFKA_LOCK, quiet), *class_path(KAFKA_TOOLS_LOCK, quiet)]
     return str(find_java()), ":".join(map(str, jars))

@@ -24,7 +24,9 @@ SHORTEST = 1_000
 
 Works = Annotated[
     list[str] | None,
-    typer.Argument(help="join, position, drain, latency, listeners, lines, waiters, recovery, or all (default)."),
+    typer.Argument(
+        help="join, position, drain, latency, listeners, lines, waiters, recovery, limits, or all (default)."
+    ),
 ]
 SideBySide = Annotated[
     bool, typer.Option("--side-by-side", help="Alternate with the peer on the same servers (needs node).")

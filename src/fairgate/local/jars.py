@@ -16,6 +16,8 @@ from typing import Any
 from fairgate.errors import ConfigError
 
 KAFKA_LOCK = Path(__file__).with_name("kafka.lock")
+# With those of the brokers.
+KAFKA_TOOLS_LOCK = Path(__file__).with_name("kafka-tools.lock")
 # Many small files: waiting for answers is what takes the time, not the bytes.
 DOWNLOADS_AT_ONCE = 6
 

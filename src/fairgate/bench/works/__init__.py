@@ -10,7 +10,7 @@ from fairgate.bench.load import Driver
 from fairgate.bench.measured import Measured
 from fairgate.bench.options import Options
 from fairgate.bench.sides import Side
-from fairgate.bench.works import drain, join, latency, lines, listeners, position, recovery, waiters
+from fairgate.bench.works import drain, join, latency, limits, lines, listeners, position, recovery, waiters
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,4 +35,5 @@ WORKS: Mapping[str, Work] = {
     "lines": Work(measure=lines.measure, ours=True, fresh=True),
     "waiters": Work(measure=waiters.measure, ours=True, fresh=True),
     "recovery": Work(measure=recovery.measure, ours=True, fresh=True),
+    "limits": Work(measure=limits.measure, ours=True, fresh=True),
 }
