@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from fairgate.config import SHARDS
 from fairgate.domain.messages import TicketIssue, TicketIssued
 from fairgate.domain.ticket import TicketStatus
 from fairgate.stores.database import Database
 from fairgate.stores.inbox import InboxStore, Name
+from fairgate.stores.outbox import OutboxStore
 from fairgate.stores.standings import read_standings
 from fairgate.stores.tickets import Issued, SettledBefore, TicketStore
 from fairgate.ticketing.orders import fact_of
@@ -214,6 +216,13 @@ async def mark_nothing(desk: Desk, issued: Sequence[Issued]) -> None:
     assert await desk.inbox.mark_seen([Name(name.user_id, "x") for name in names(issued)]) == set()
 
 
+async def read_orders(desk: Desk, issued: Sequence[Issued]) -> None:
+    """Of a row that is still to be sent: nobody sends here, so it is the first one."""
+    async with desk.database.connection() as sql:
+        (row,) = await OutboxStore(desk.database).oldest_unsent(sql, range(SHARDS), 1)
+    assert b'"number":1,' in row.payloads[0]
+
+
 STATEMENTS: list[Statement] = [
     settle_again,
     keep_again,
@@ -228,6 +237,7 @@ STATEMENTS: list[Statement] = [
     read_inboxes,
     seen_among,
     mark_nothing,
+    read_orders,
 ]
 
 

@@ -23,6 +23,7 @@ from fairgate.stores.outbox import OutboxBell, OutboxStore
 from fairgate.streams.log import Log
 from fairgate.streams.producer import OrderedProducer
 from fairgate.streams.topics import Names, admin, apply
+from fairgate.ticketing.orders import epoch_ms
 from tests.conftest import Servers
 from tests.support.house import own_database
 from tests.support.kafka import Read, read_all
@@ -166,16 +167,68 @@ async def test_an_admission_that_kafka_lost_is_sent_again(database: Database, ev
     assert found.oldest is not None
     assert minutes_ago(6) < found.oldest < minutes_ago(4)
     async with database.connection() as connection:
-        payload = await connection.fetchval("select payload from outbox where key = $1", event_id)
+        named = await connection.fetchrow("select first_number, messages from outbox where key = $1", event_id)
         await connection.execute("update outbox set sent_at = now() where key = $1", event_id)
         await connection.execute("update tallies set issued = 1 where event_id = $1", event_id)
-    assert json.loads(payload) | {"timestamp": 0} == {
-        "userId": "lost",
-        "eventId": event_id,
-        "sequence": 7,
-        "number": 1,
-        "timestamp": 0,
-    }
+    assert tuple(named) == (1, 1)
+
+
+async def test_orders_say_what_their_admissions_say(database: Database, config: Config, event_id: str) -> None:
+    """Also of those that were lost out of the middle, and were admitted at several moments."""
+    await Lines(database).create(event_id)
+    one, other = minutes_ago(6), minutes_ago(5)
+    moments = [one, one, other, one, one]
+    async with database.transaction() as connection:
+        for number, moment in enumerate(moments, 1):
+            await connection.execute(
+                "insert into admissions (event_id, number, user_id, sequence, source, admitted_at) "
+                "values ($1, $2, $3, $4, 'line', $5)",
+                event_id, number, f"u{number}", 70 + number, moment,
+            )  # fmt: skip
+        await connection.execute("update inventory set reserved = 5, next_number = 6 where event_id = $1", event_id)
+        await connection.execute(
+            "insert into tickets (event_id, user_id, sequence, number, status, settled_by) "
+            "values ($1, 'u4', 74, 4, 'confirmed', 'test')",
+            event_id,
+        )
+        await connection.execute("update tallies set issued = 1, confirmed = 1 where event_id = $1", event_id)
+    assert (await LostAdmissions(database).send_again(None, minutes_ago(1))).count == 4
+    async with database.connection() as connection:
+        rows = await connection.fetch("select messages from outbox where key = $1 order by first_number", event_id)
+    assert [row["messages"] for row in rows] == [2, 1, 1]
+    async with Relaying(database, config) as relay, relay.signals["sent"].expect(4):
+        OutboxBell(database).ring()
+    orders = [record.value for record in await of_topic(config, event_id)]
+    assert sorted(orders, key=lambda order: order["number"]) == [
+        {
+            "userId": f"u{number}",
+            "eventId": event_id,
+            "sequence": 70 + number,
+            "number": number,
+            "timestamp": epoch_ms(moments[number - 1]),
+        }
+        for number in (1, 2, 3, 5)
+    ]
+    async with database.connection() as connection:
+        await connection.execute("update tallies set issued = 5 where event_id = $1", event_id)
+
+
+async def test_a_row_that_names_admissions_which_are_not_there_is_said_to_and_not_skipped(
+    servers: Servers, event_id: str
+) -> None:
+    async with own_database(servers.postgres_dsn) as dsn:
+        database = Database(dsn)
+        try:
+            async with database.connection() as connection:
+                await connection.execute(
+                    "insert into outbox (shard, topic, key, first_number, messages) "
+                    "values (0, 'ticket-issue', $1, 1, 3)",
+                    event_id,
+                )
+                with pytest.raises(Unavailable, match="not there"):
+                    await OutboxStore(database).oldest_unsent(connection, [0], 10)
+        finally:
+            await database.close()
 
 
 async def test_an_admission_on_its_way_is_not_sent_again(database: Database, event_id: str) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections import Counter
 from typing import Any
 
 from fairgate.stores.database import Database
 from tests.support.ticketing import FIRST, Books
+
+_ORDERS = """
+select a.user_id as "userId", a.event_id as "eventId", a.sequence, a.number, epoch_millis(a.admitted_at) as timestamp
+from outbox o
+join admissions a on a.event_id = o.key and a.number >= o.first_number and a.number < o.first_number + o.messages
+where o.key = $1 order by o.id, a.number
+"""
 
 
 class Gate:
@@ -62,8 +68,8 @@ class Gate:
     async def orders(self) -> list[dict[str, Any]]:
         """What the outbox has for ticketing, in order."""
         async with self._database.connection() as sql:
-            rows = await sql.fetch("select payload from outbox where key = $1 order by id", self.event_id)
-        return [json.loads(line) for row in rows for line in row["payload"].split("\n")]
+            rows = await sql.fetch(_ORDERS, self.event_id)
+        return [dict(row) for row in rows]
 
     async def reserved(self) -> tuple[int, int]:
         """Of the stock; and the next number."""

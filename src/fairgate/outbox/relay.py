@@ -24,6 +24,7 @@ from fairgate.lifecycle import Service
 from fairgate.stores.database import Database, translated
 from fairgate.stores.leases import LEASE_S, Shards
 from fairgate.stores.outbox import CHANNEL, OutboxRow, OutboxStore
+from fairgate.streams.producer import Headers
 from fairgate.streams.topics import Names
 
 # A row is one message where a thousand lines admit one by one, and a thousand where one line drains.
@@ -42,7 +43,7 @@ class Sender(Protocol):
     """What the relay needs of a producer (`streams.producer.OrderedProducer`)."""
 
     def get_ready(self, topics: Iterable[str]) -> None: ...
-    def send(self, topic: str, records: Iterator[tuple[str, str, list[tuple[str, str | bytes | None]]]]) -> None: ...
+    def send(self, topic: str, records: Iterator[tuple[str, str | bytes, Headers]]) -> None: ...
     def all_acknowledged(self, within_s: float) -> bool: ...
     def throw_away(self) -> None: ...
 
@@ -155,6 +156,6 @@ class Relay(Service):
         self.signals["sent"].fire(count)
 
 
-def _records(row: OutboxRow) -> Iterator[tuple[str, str, list[tuple[str, str | bytes | None]]]]:
+def _records(row: OutboxRow) -> Iterator[tuple[str, str | bytes, Headers]]:
     for key, message_id, payload in zip(row.keys, row.ids, row.payloads, strict=True):
         yield key, payload, cloud_event_headers(message_id, row.topic)

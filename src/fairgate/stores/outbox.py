@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import asyncpg
 import msgspec
 
-from fairgate.errors import FairgateError
+from fairgate.domain.messages import TicketIssue
+from fairgate.errors import FairgateError, Unavailable
 from fairgate.stores.database import Connection, Database
 
 CHANNEL = "fairgate_outbox"
@@ -29,11 +30,14 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     keys: list[str]
     ids: list[str]
-    payloads: list[str]
+    payloads: Sequence[str | bytes]
+
+
+_encoder = msgspec.json.Encoder()
 
 
 def row_of(row: asyncpg.Record) -> OutboxRow:
-    payloads = row["payload"].split("\n")
+    payloads = _orders(row) if row["payload"] is None else row["payload"].split("\n")
     return OutboxRow(
         id=row["id"],
         shard=row["shard"],
@@ -42,6 +46,20 @@ def row_of(row: asyncpg.Record) -> OutboxRow:
         ids=row["ids"] or [f"{row['id']}.{i}" for i in range(len(payloads))],
         payloads=payloads,
     )
+
+
+def _orders(row: asyncpg.Record) -> list[bytes]:
+    """The messages of the admissions that the row names. Those never change: a row that is sent again says the same."""
+    users, sequences = row["users"] or [], row["sequences"] or []
+    if len(users) != row["messages"]:
+        raise Unavailable(f"row {row['id']} of the outbox names admissions that are not there")
+    event_id, first, timestamp = row["key"], row["first_number"], row["admitted_ms"]
+    return [
+        _encoder.encode(
+            TicketIssue(user_id=user, event_id=event_id, sequence=sequence, number=number, timestamp=timestamp)
+        )
+        for number, (user, sequence) in enumerate(zip(users, sequences, strict=True), first)
+    ]
 
 
 class OutboxStore:

@@ -24,8 +24,7 @@ begin
     v_now := clock_timestamp();
     return query
     with here as materialized (
-        select l.event_id, l.shard, i.next_number, least(i.capacity - i.reserved, floor(bucket(i, l, v_now))) as room,
-               issue_message_rest(l.event_id, epoch_millis(v_now)) as rest
+        select l.event_id, l.shard, i.next_number, least(i.capacity - i.reserved, floor(bucket(i, l, v_now))) as room
         from lines l join inventory i on i.event_id = l.event_id
         where l.event_id = any (p_events)
     ), known as materialized (
@@ -54,7 +53,7 @@ begin
             offset 0  -- `been` is worked out once
         ) c
     ), placed as materialized (
-        select k.*, h.shard, h.rest, k.fresh and k.place <= h.room as fits, h.next_number + k.place - 1 as number
+        select k.*, h.shard, k.fresh and k.place <= h.room as fits, h.next_number + k.place - 1 as number
         from (
             select k.*, row_number() over (partition by k.event_id, k.fresh order by k.sequence) as place
             from (select k.*, k.had is null and not k.departed and not k.served as fresh from known k) k
@@ -73,10 +72,8 @@ begin
         join lines l on l.event_id = n.event_id
         where i.event_id = n.event_id
     ), told as (
-        insert into outbox (shard, topic, key, payload, messages)
-        select p.shard, 'ticket-issue', p.event_id,
-               string_agg(issue_message(p.user_id, p.sequence, p.number, p.rest), E'\n' order by p.number),
-               count(*)
+        insert into outbox (shard, topic, key, first_number, messages)
+        select p.shard, 'ticket-issue', p.event_id, min(p.number), count(*)
         from placed p where p.fits group by p.shard, p.event_id
     )
     select p.event_id, p.user_id, p.sequence,
@@ -107,7 +104,6 @@ declare
     v_now timestamptz;
     v_line record;
     v_admitted bigint;
-    v_rest text;
 begin
     perform assert_leases(array[p_lease], array[p_epoch]);
     perform from inventory i where i.event_id = p_event for update;
@@ -137,13 +133,8 @@ begin
     update inventory i set reserved = i.reserved + v_count, next_number = i.next_number + v_count,
                            tokens = v_line.tokens - v_count, tokens_at = v_now
     where i.event_id = p_event;
-    v_rest := issue_message_rest(p_event, epoch_millis(v_now));
-    insert into outbox (shard, topic, key, payload, messages)
-    select v_line.shard, 'ticket-issue', p_event,
-           string_agg(issue_message(c.user_id, c.sequence, v_line.next_number + c.place - 1, v_rest), E'\n'
-                      order by c.place),
-           v_count
-    from unnest(p_users, p_sequences) with ordinality as c (user_id, sequence, place);
+    insert into outbox (shard, topic, key, first_number, messages)
+    values (v_line.shard, 'ticket-issue', p_event, v_line.next_number, v_count);
     return v_line.next_number;
 end
 $$;
@@ -157,16 +148,8 @@ language sql stable parallel safe as $$
     )
 $$;
 
--- The message `TicketIssue` (domain/messages.py). Ids need no escaping: their alphabet has none of JSON's signs. `p_rest` is
--- what all messages of an event and a moment have in common.
-create or replace function issue_message(p_user text, p_sequence bigint, p_number bigint, p_rest text)
-returns text language sql immutable parallel safe as $$
-    select '{"userId":"' || p_user || '","sequence":' || p_sequence || ',"number":' || p_number || p_rest
-$$;
-create or replace function issue_message_rest(p_event text, p_ms bigint)
-returns text language sql immutable parallel safe as $$
-    select ',"eventId":"' || p_event || '","timestamp":' || p_ms || '}'
-$$;
--- The former shapes, which put all of it together for each message.
+-- What wrote the messages of admissions into the outbox, which names them now.
 drop function if exists issue_message(text, text, bigint, bigint, timestamptz);
 drop function if exists issue_message(text, text, bigint, bigint, bigint);
+drop function if exists issue_message(text, bigint, bigint, text);
+drop function if exists issue_message_rest(text, bigint);

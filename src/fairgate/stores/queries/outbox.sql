@@ -1,6 +1,7 @@
 -- name: oldest_unsent
--- At least one, if there is any; and no more than hold so many messages together.
-select id, shard, topic, key, keys, ids, payload
+-- At least one, if there is any; and no more than hold so many messages together. Where a row names admissions, with those.
+select r.id, r.shard, r.topic, r.key, r.keys, r.ids, r.payload, r.first_number, r.messages,
+       a.users, a.sequences, a.admitted_ms
 from (
     select r.*, sum(r.messages) over (order by r.id) - r.messages as before
     from (
@@ -9,8 +10,14 @@ from (
         order by id limit :limit
     ) r
 ) r
-where before < :messages
-order by id;
+left join lateral (
+    select array_agg(a.user_id::text order by a.number) as users, array_agg(a.sequence order by a.number) as sequences,
+           epoch_millis(min(a.admitted_at)) as admitted_ms
+    from admissions a
+    where a.event_id = r.key and a.number >= r.first_number and a.number < r.first_number + r.messages
+) a on r.first_number is not null
+where r.before < :messages
+order by r.id;
 
 -- name: mark_sent!
 update outbox set sent_at = clock_timestamp() where id = any(:row_ids::bigint[]) and sent_at is null;

@@ -10,7 +10,8 @@ on conflict (name) do update set complete_until = excluded.complete_until;
 
 -- name: resend_lost_admissions^
 -- Admissions between :since (null: ever) and :before that have no ticket, and no message that was still to be sent then:
--- into the outbox again. → how many, and the oldest of all without a ticket.
+-- into the outbox again, as runs of numbers that were admitted at one moment. → how many, and the oldest of all without a
+-- ticket.
 with unsettled as materialized (
     select a.* from inventory i
     join tallies t on t.event_id = i.event_id
@@ -24,12 +25,14 @@ with unsettled as materialized (
                                              and (o.sent_at is null or o.sent_at >= :before))
     order by a.event_id, a.number limit :limit
 ), told as (
-    insert into outbox (shard, topic, key, payload, messages)
-    select l.shard, 'ticket-issue', a.event_id,
-           string_agg(issue_message(a.user_id, a.sequence, a.number,
-                                    issue_message_rest(a.event_id, epoch_millis(a.admitted_at))), E'\n' order by a.number),
-           count(*)
-    from lost a join lines l on l.event_id = a.event_id group by l.shard, a.event_id
+    insert into outbox (shard, topic, key, first_number, messages)
+    select l.shard, 'ticket-issue', a.event_id, min(a.number), count(*)
+    from (
+        select a.*, a.number - row_number() over (partition by a.event_id, a.admitted_at order by a.number) as run
+        from lost a
+    ) a join lines l on l.event_id = a.event_id
+    group by l.shard, a.event_id, a.admitted_at, a.run
+    order by a.event_id, min(a.number)
 )
 select (select count(*) from lost) as count, (select min(admitted_at) from unsettled) as oldest;
 
