@@ -40,7 +40,9 @@ LIMITS = {
 }
 
 
-def bench(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def bench(
+    *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*BENCH, *arguments],
         capture_output=True,
@@ -48,6 +50,7 @@ def bench(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Comp
         timeout=ENDS_S,
         check=False,
         env={**os.environ, **(env or {})},
+        cwd=cwd,
     )
 
 
@@ -69,11 +72,12 @@ def test_what_is_measured_is_right_in_every_count(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "bench.html").read_text(encoding="utf-8")
 
 
-def test_what_the_parts_can_do_by_themselves_is_measured() -> None:
-    found = medians(bench("limits", "--quick", "--brokers", "1", "--waiting", "2000", "--json"))
+def test_what_the_parts_can_do_by_themselves_is_measured_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    found = medians(bench("limits", "--quick", "--brokers", "1", "--waiting", "2000", "--json", cwd=tmp_path))
     assert set(found) == LIMITS
     assert all(value >= 0 for value in found.values())
     assert all(found[name] > 0 for name in LIMITS if "CPU" not in name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_runs_already_can_be_driven_from_outside(stack: Whole) -> None:

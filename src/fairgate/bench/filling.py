@@ -7,6 +7,7 @@ import secrets
 
 from fairgate.bench.sides import FairgateSide
 from fairgate.bench.until import until
+from fairgate.domain.line import Line
 from fairgate.errors import StaleGeneration, Unavailable
 from fairgate.links import Links
 from fairgate.stores.journal import JournalStore
@@ -24,8 +25,12 @@ class Filler:
 
     def __init__(self, side: FairgateSide) -> None:
         self._links = Links(side.config, "bench")
-        self._store: LineStore = self._links.line
-        self._journal = JournalStore(self._store)
+        self.store: LineStore = self._links.line
+        self._journal = JournalStore(self.store)
+
+    def line(self, event_id: str) -> Line:
+        """As it was when it was last looked at. Raises `UnknownLine`."""
+        return self._links.book.get(event_id)
 
     async def fill(self, event_id: str, count: int) -> None:
         """So many more wait. Returns when Kafka has them all. Raises `Unavailable`."""
@@ -38,7 +43,7 @@ class Filler:
         """Until nothing of the line's journal is on its way any more."""
 
         async def empty() -> bool:
-            return not await self._journal.waits(self._links.book.get(event_id))
+            return not await self._journal.waits(self.line(event_id))
 
         await until(empty, JOURNALED_S, "the line's journal in Kafka")
 
@@ -46,20 +51,20 @@ class Filler:
         """How many wait; None while the line is being restored."""
         try:
             await self._links.book.refresh()
-            board = await self._store.board(self._links.book.get(event_id), 1)
+            board = await self.store.board(self.line(event_id), 1)
         except (StaleGeneration, Unavailable):
             return None
         return board.size
 
     async def wipe(self) -> None:
         """Everything in this Valkey is gone."""
-        await self._store.channel.connect()
-        await self._store.channel.command("FLUSHALL")
+        await self.store.channel.connect()
+        await self.store.channel.command("FLUSHALL")
 
     async def memory(self) -> int:
         """Bytes that Valkey uses for what it holds."""
-        await self._store.channel.connect()
-        info: bytes = await self._store.channel.command("INFO", "memory")
+        await self.store.channel.connect()
+        info: bytes = await self.store.channel.command("INFO", "memory")
         return int(next(line for line in info.splitlines() if line.startswith(b"used_memory:")).split(b":")[1])
 
     async def close(self) -> None:
@@ -74,13 +79,13 @@ class Filler:
         await until(there, within_s, "a line that takes joins")
 
     async def _join(self, event_id: str, count: int) -> None:
-        line, left = self._links.book.get(event_id), count
+        line, left = self.line(event_id), count
         while left > 0:
             sizes = [min(JOINS_MAX, max(0, left - number * JOINS_MAX)) for number in range(AT_ONCE)]
-            await asyncio.gather(*(self._store.join(line, _guests(size)) for size in sizes if size))
+            await asyncio.gather(*(self.store.join(line, guests(size)) for size in sizes if size))
             left -= sum(sizes)
 
 
-def _guests(count: int) -> list[str]:
+def guests(count: int) -> list[str]:
     """Ids of the same form as those that the API makes."""
     return [f"g-{secrets.token_urlsafe(17)[:22]}" for _ in range(count)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from fairgate.config import Ports
 from fairgate.errors import ConfigError
 from fairgate.local.children import Child, stop_together, until
-from fairgate.local.jars import KAFKA_LOCK, class_path
+from fairgate.local.jars import KAFKA_LOCK, KAFKA_TOOLS_LOCK, class_path
 from fairgate.local.java import find_java
 from fairgate.local.kafka_settings import broker_settings, controller_settings, numbers
 from fairgate.local.layout import Layout
@@ -61,7 +61,7 @@ class Broker:
         for directory in (self.directory, self.directory / "tmp", self.log.parent):
             directory.mkdir(parents=True, exist_ok=True)
         self.settings_file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
-        own = [f"-Dfairgate.log={self.log}", f"-Djava.io.tmpdir={self.directory / 'tmp'}"]
+        own = [*_logging_to(self.log), f"-Djava.io.tmpdir={self.directory / 'tmp'}"]
         self.child.command = [*java, *own, "kafka.Kafka", str(self.settings_file)]
 
 
@@ -187,8 +187,9 @@ def _format_storage(broker: Broker, java: list[str], cluster_id: str) -> None:
         "-c",
         str(broker.settings_file),
     ]
-    log = f"-Dfairgate.log={broker.log}"
-    done = subprocess.run([*java, log, *tool], capture_output=True, text=True, timeout=FORMAT_S, check=False)
+    done = subprocess.run(
+        [*java, *_logging_to(broker.log), *tool], capture_output=True, text=True, timeout=FORMAT_S, check=False
+    )
     if done.returncode != 0:
         raise ConfigError(f"kafka's storage could not be formatted: {(done.stderr or done.stdout).strip()[-1000:]}")
 
@@ -196,7 +197,18 @@ def _format_storage(broker: Broker, java: list[str], cluster_id: str) -> None:
 def java_command(java: Path, jars: list[Path], *, quick_start: bool) -> list[str]:
     """Everything before the main class."""
     machine = [*HEAP, "-XX:-UsePerfData", "-Djava.awt.headless=true", *([QUICK_START] if quick_start else [])]
-    return [str(java), *machine, f"-Dlog4j2.configurationFile={LOG_SETTINGS}", "-cp", ":".join(map(str, jars))]
+    return [str(java), *machine, "-cp", ":".join(map(str, jars))]
+
+
+def tool_command(progress: Callable[[str], None] = lambda _: None, *, quick_start: bool = False) -> list[str]:
+    """Everything before the main class of one of Kafka's own command line tools, which logs to no file."""
+    jars = [*class_path(KAFKA_LOCK, progress), *class_path(KAFKA_TOOLS_LOCK, progress)]
+    return java_command(find_java(), jars, quick_start=quick_start)
+
+
+def _logging_to(log: Path) -> list[str]:
+    """The one needs the other: without a file that is named, the settings make one of their own where we stand."""
+    return [f"-Dlog4j2.configurationFile={LOG_SETTINGS}", f"-Dfairgate.log={log}"]
 
 
 def _addresses(ports: Iterable[int]) -> str:

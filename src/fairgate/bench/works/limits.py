@@ -6,17 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import TypeVar
 from uuid import uuid4
 
 import asyncpg
 
 from fairgate.bench import cpu
 from fairgate.bench.cores import pin
+from fairgate.bench.filling import Filler, guests
 from fairgate.bench.load import Driver
 from fairgate.bench.measured import Figure, Measured
 from fairgate.bench.options import Options
@@ -28,13 +29,11 @@ from fairgate.bench.works.position import filled
 from fairgate.checker import books
 from fairgate.domain.ids import ticket_ids
 from fairgate.errors import Unavailable
-from fairgate.links import Links
-from fairgate.local.jars import KAFKA_LOCK, KAFKA_TOOLS_LOCK, class_path
-from fairgate.local.java import find_java
-from fairgate.local.kafka import java_command
+from fairgate.local.kafka import tool_command
 from fairgate.queue.queue import BATCH_MAX
-from fairgate.streams.settings import connection
-from fairgate.streams.topics import PARTITIONS
+from fairgate.streams.topics import Names, admin, apply
+
+T = TypeVar("T")
 
 ROLES = ("api", "admission")
 FANS = 2_000
@@ -91,9 +90,8 @@ async def _bare(
     figures = []
     async with _bare_server(side.target.api, answer) as pid:
         for connections in CONNECTIONS:
-            before = cpu.usage({"bare": pid})
-            sample = await driver.load(side.target.api, requests, connections=connections, seconds=seconds, again=True)
-            spent_s = cpu.since(before, cpu.usage({"bare": pid}))["bare"]
+            asking = driver.load(side.target.api, requests, connections=connections, seconds=seconds, again=True)
+            sample, spent_s = await _spent(lambda: cpu.usage({"bare": pid}), "bare", asking)
             name = f"bare server, {connections} connections"
             figures += [
                 Figure("limits", name, "/s", side.name, sample.per_s),
@@ -134,26 +132,21 @@ async def _listens(address: Address) -> bool:
 
 
 async def _scripts(side: FairgateSide, count: int) -> list[Figure]:
-    links = Links(side.config, "bench")
+    event_id = await side.open_line(f"bench-{uuid4().hex[:8]}", paused=True)
+    users = guests(count)
+    batches = [users[start : start + BATCH_MAX] for start in range(0, count, BATCH_MAX)]
+    filler = Filler(side)
     try:
-        event_id = await side.open_line(f"bench-{uuid4().hex[:8]}", paused=True)
-        await until(lambda: _takes_joins(links, event_id), READY_S, "a line that takes joins")
-        line = links.book.get(event_id)
-        users = [f"g-{secrets.token_urlsafe(17)[:22]}" for _ in range(count)]
-        batches = [users[start : start + BATCH_MAX] for start in range(0, count, BATCH_MAX)]
-        joins = await _spent(side, "valkey", _each(batches, lambda some: links.line.join(line, some)))
-        reads = await _spent(side, "valkey", _each(batches, lambda some: links.line.positions(line, some)))
+        await filler.ready(event_id)
+        line, store = filler.line(event_id), filler.store
+        _, joins_s = await _spent(side.usage, "valkey", _each(batches, lambda some: store.join(line, some)))
+        _, reads_s = await _spent(side.usage, "valkey", _each(batches, lambda some: store.positions(line, some)))
     finally:
-        await links.close()
+        await filler.close()
     return [
         Figure("limits", f"Valkey alone, CPU a {what}", "µs", side.name, 1e6 * spent_s / count)
-        for what, spent_s in (("join", joins), ("place", reads))
+        for what, spent_s in (("join", joins_s), ("place", reads_s))
     ]
-
-
-async def _takes_joins(links: Links, event_id: str) -> bool:
-    await links.book.refresh()
-    return await links.line.prepared(links.book.get(event_id))
 
 
 async def _each(batches: Sequence[list[str]], call: Callable[[list[str]], Awaitable[object]]) -> None:
@@ -161,53 +154,33 @@ async def _each(batches: Sequence[list[str]], call: Callable[[list[str]], Awaita
         await asyncio.gather(*(call(batch) for batch in batches[start : start + CALLS_AT_ONCE]))
 
 
-async def _spent(side: FairgateSide, kind: str, work: Awaitable[None]) -> float:
-    """CPU seconds of a server meanwhile, whoever else shares its machine."""
-    before = side.usage()
-    await work
-    return cpu.by_kind(cpu.since(before, side.usage())).get(kind, 0.0)
+async def _spent(usage: Callable[[], dict[str, cpu.Usage]], kind: str, work: Awaitable[T]) -> tuple[T, float]:
+    """What the work comes to, and the CPU seconds of these processes meanwhile, whoever else shares the machine."""
+    before = usage()
+    result = await work
+    return result, cpu.by_kind(cpu.since(before, usage())).get(kind, 0.0)
 
 
 # ---- Kafka: its own tool
 
 
 async def _kafka(side: FairgateSide, records: int) -> list[Figure]:
-    """Twice, and the first one is for the compilers."""
-    java = await asyncio.to_thread(_java)
-    topic = await asyncio.to_thread(_topic, side)
-    order = ["--topic", topic, "--num-records", str(records), "--record-size", str(RECORD_BYTES), "--throughput", "-1"]
-    order += ["--transactional-id", topic, "--transaction-duration-ms", str(TRANSACTION_MS), "--producer-props"]
+    """Into a topic like the pipeline's own. Twice, and the first one is for the compilers."""
+    java = await asyncio.to_thread(tool_command)
+    prefix = f"bench-{uuid4().hex[:8]}-"
+    await asyncio.to_thread(apply, admin(side.config), prefix)
+    order = ["--topic", Names(prefix).ticket_issue, "--num-records", str(records), "--record-size", str(RECORD_BYTES)]
+    order += ["--throughput", "-1", "--transactional-id", f"{prefix}tool"]
+    order += ["--transaction-duration-ms", str(TRANSACTION_MS), "--producer-props"]
     order += [f"bootstrap.servers={side.config.kafka_bootstrap}", "acks=all", "enable.idempotence=true"]
     order += [f"linger.ms={LINGER_MS}", f"batch.size={BATCH_BYTES}"]
     for _ in range(2):
-        before = side.usage()
-        rate = await _tool([*java, "org.apache.kafka.tools.ProducerPerformance", *order])
-        spent_s = cpu.by_kind(cpu.since(before, side.usage())).get("kafka", 0.0)
+        sending = _tool([*java, "org.apache.kafka.tools.ProducerPerformance", *order])
+        rate, spent_s = await _spent(side.usage, "kafka", sending)
     return [
         Figure("limits", "Kafka's own tool, records", "/s", side.name, rate),
         Figure("limits", "Kafka's own tool, brokers' CPU a record", "µs", side.name, 1e6 * spent_s / records),
     ]
-
-
-def _java() -> list[str]:
-    def quiet(_: str) -> None:
-        return None
-
-    jars = [*class_path(KAFKA_LOCK, quiet), *class_path(KAFKA_TOOLS_LOCK, quiet)]
-    return java_command(find_java(), jars, quick_start=False)
-
-
-def _topic(side: FairgateSide) -> str:
-    """As safe as the pipeline's own."""
-    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
-
-    name, replicas = f"bench-{uuid4().hex[:8]}", side.config.brokers
-    settings = {"min.insync.replicas": str(max(1, replicas - 1))}
-    admin = AdminClient({"log_level": 0, **connection(side.config)})
-    new = NewTopic(name, num_partitions=PARTITIONS, replication_factor=replicas, config=settings)
-    for made in admin.create_topics([new]).values():
-        made.result(READY_S)
-    return name
 
 
 async def _tool(order: Sequence[str]) -> float:
@@ -234,7 +207,7 @@ async def _tool(order: Sequence[str]) -> float:
 async def _inserts(side: FairgateSide, count: int) -> list[Figure]:
     sql = await books.connect(side.config)
     try:
-        spent_s = await _spent(side, "postgres", _insert(sql, count))
+        _, spent_s = await _spent(side.usage, "postgres", _insert(sql, count))
     finally:
         await sql.close()
     return [Figure("limits", "PostgreSQL alone, CPU a ticket's rows", "µs", side.name, 1e6 * spent_s / count)]
@@ -242,7 +215,7 @@ async def _inserts(side: FairgateSide, count: int) -> list[Figure]:
 
 async def _insert(sql: asyncpg.Connection[asyncpg.Record], count: int) -> None:
     """Into tables like `admissions`, `tickets` and `notifications`, indexes too, in statements of our sizes."""
-    users = [f"g-{secrets.token_urlsafe(17)[:22]}" for _ in range(count)]
+    users = guests(count)
     numbers, now = list(range(1, count + 1)), datetime.now(UTC)
     ids = [id for start in range(0, count, TICKETS) for id in ticket_ids(min(TICKETS, count - start))]
     for table in ("admissions", "tickets", "notifications"):
