@@ -70,7 +70,7 @@ async def log(servers: Servers, topic_prefix: str) -> AsyncIterator[tuple[Log, s
 
 
 def write(servers: Servers, topic: str, partition: int, *times_ms: int, transactional: bool = False) -> None:
-    settings = connection(servers.config)
+    settings = {**connection(servers.config), "enable.idempotence": True}
     producer = Producer({**settings, "transactional.id": f"{topic}-writer"} if transactional else settings)
     if transactional:
         producer.init_transactions(30)

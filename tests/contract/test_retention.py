@@ -25,7 +25,7 @@ def topic(servers: Servers, topic_prefix: str) -> Iterator[str]:
     for made in client.create_topics([NewTopic(name, 1, 1, config={"retention.ms": "86400000"})]).values():
         made.result(30.0)
     now_ms = int(time.time() * 1000)
-    producer = Producer({"bootstrap.servers": servers.kafka_bootstrap})
+    producer = Producer({"bootstrap.servers": servers.kafka_bootstrap, "enable.idempotence": True})
     for age_ms in (2 * HOUR_MS, 2 * HOUR_MS, 0):
         producer.produce(name, b"record", timestamp=now_ms - age_ms)
     assert producer.flush(30.0) == 0

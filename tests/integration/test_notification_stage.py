@@ -65,7 +65,7 @@ class Stage:
         self._database = database
         self.told = Remembered()
         self.outcomes = Outcomes(self.told.remember)
-        self._producer = Producer(connection(config))
+        self._producer = Producer({**connection(config), "enable.idempotence": True})
         self.service = self._new_service()
 
     def _new_service(self) -> Notification:

@@ -129,8 +129,9 @@ class Broker:
 
     def _send(self, topic: str, records: Sequence[tuple[str, bytes | str]], headers: Any) -> None:
         if self._producer is None:
-            settings = {**connection(self.config), "acks": "all", "linger.ms": 2, "partitioner": "murmur2_random"}
-            self._producer = Producer(settings)
+            # Idempotent: else the first records overtake each other where a new partition's leader is not ready yet.
+            order = {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random"}
+            self._producer = Producer({**connection(self.config), **order, "linger.ms": 2})
         for key, value in records:
             self._producer.produce(topic, value, key, headers=headers or [])
         assert self._producer.flush(20) == 0
