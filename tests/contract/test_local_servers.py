@@ -88,6 +88,28 @@ async def test_ready_means_that_each_server_answers(servers: Servers) -> None:
     assert probes.postgres_version(servers.postgres_dsn).startswith("18")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the loader of other systems is asked in other ways")
+def test_valkey_has_an_allocator_that_is_made_for_it_and_rewrites_its_file_with_it(servers: Servers) -> None:
+    """The rewrite is a fork: no lock of the allocator may be held in the child for ever."""
+    with redis.Redis.from_url(servers.valkey_url) as client:
+        maps = Path(f"/proc/{client.info('server')['process_id']}/maps")
+        assert "libmimalloc" in maps.read_text()
+        before = client.info("persistence")["aof_rewrites"]
+        client.bgrewriteaof()
+        until = time.monotonic() + 60
+        while (state := client.info("persistence"))["aof_rewrites"] == before or state["aof_rewrite_in_progress"]:
+            client.eval(_CHURN, 0)
+            assert time.monotonic() < until, "the rewrite does not end"
+        assert state["aof_last_bgrewrite_status"] == "ok"
+
+
+# Strings of many sizes, made and dropped; the hash goes in the background.
+_CHURN = """
+for i = 1, 2000 do redis.call('HSET', 'churn', i, string.rep('x', i)) end
+return redis.call('UNLINK', 'churn')
+"""
+
+
 def test_what_was_confirmed_survives_an_orderly_restart(data_dir: Path) -> None:
     with running_stack(data_dir) as stack:
         write_to(stack.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import SecretStr
 
 from fairgate.config import Config, Ports
 from fairgate.errors import ConfigError
+from fairgate.local.allocator import with_allocator
 from fairgate.local.jars import KAFKA_LOCK, read_lock
 from fairgate.local.kafka_settings import broker_settings, controller_settings
 from fairgate.local.layout import Layout
@@ -33,6 +35,20 @@ def test_one_broker_never_waits_for_a_second_replica() -> None:
     settings = settings_of(1)
     replicas = {value for name, value in settings.items() if name.endswith((".replication.factor", "min.isr"))}
     assert replicas == {"1"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the package is for Linux only")
+def test_the_allocator_stands_before_what_else_is_preloaded() -> None:
+    assert with_allocator({"LD_PRELOAD": "/other.so", "A": "b"}).items() >= {("A", "b")}
+    first, *others = with_allocator({"LD_PRELOAD": "/other.so"})["LD_PRELOAD"].split(":")
+    assert Path(first).name == "libmimalloc.so" and Path(first).exists()
+    assert others == ["/other.so"]
+    assert with_allocator({})["LD_PRELOAD"] == first
+
+
+def test_without_the_package_nothing_is_preloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairgate.local.allocator.PACKAGE", "no-such-package")
+    assert with_allocator({"A": "b"}) == {"A": "b"}
 
 
 def test_brokers_listen_on_the_loopback_only() -> None:

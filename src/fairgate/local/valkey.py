@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from fairgate.errors import ConfigError
+from fairgate.local.allocator import with_allocator
 from fairgate.local.children import Child, until
 from fairgate.local.jars import missing_extra
 from fairgate.local.ports import LOOPBACK
@@ -33,7 +35,7 @@ class Valkey:
         self.url = f"redis://{LOOPBACK}:{front or port}/0"
         self._log = log_dir / f"{name}.log"
         self._replica_of = replica_of
-        self.child = Child(name, [], self._log)
+        self.child = Child(name, [], self._log, env=with_allocator(os.environ))
         self.version = ""
 
     def start(self) -> None:
