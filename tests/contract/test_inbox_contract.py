@@ -81,13 +81,19 @@ async def test_rows_go_at_their_age_a_few_at_a_time_and_younger_ones_stay(server
         database = Database(dsn, size=2)
         store = InboxStore(database)
         await store.add([note(user_id, f"m{number}") for number in range(5)])
+        tickets = [await ticket_in_sql(database, user_id, f"e{number}", number) for number in range(5)]
+        await store.add_issued(tickets)
         async with database.connection() as connection:
             await connection.execute("update notifications set created_at = now() - interval '31 days' where id < 'm3'")
+            await connection.execute(
+                "update tickets_told set created_at = now() - interval '31 days' where ticket_id = $1",
+                tickets[0].ticket_id,
+            )
         pruned = [await store.prune(30, 2) for _ in range(3)]
         left = [item.id for item in await Inbox(store).list(user_id)]
         await database.close()
-    assert pruned == [2, 1, 0]
-    assert left == ["m3", "m4"]
+    assert pruned == [3, 1, 0]
+    assert left == ["m3", "m4", *(ticket.message_id for ticket in tickets[1:])]
 
 
 async def test_tickets_are_told_of_once_and_only_as_sql_has_them(
@@ -143,17 +149,69 @@ async def test_a_tickets_row_says_what_the_ticket_says_when_it_is_read_in_the_la
     assert (later[0].payload["status"], later[0].payload["ticketId"]) == ("cancelled", ticket.ticket_id)
 
 
-async def test_a_row_whose_ticket_somebody_deleted_still_has_its_id(
+async def test_a_ticket_that_somebody_deleted_is_in_nobodys_inbox(
     database: Database, store: InboxStore, inbox: Inbox, user_id: str, event_id: str
 ) -> None:
+    edge = await inbox.edge()
     ticket = await ticket_in_sql(database, user_id, event_id, 1)
     await store.add_issued([ticket])
     async with database.connection() as connection:
         await connection.execute("delete from tickets where user_id = $1", user_id)
 
-    [item] = await inbox.list(user_id)
+    assert await inbox.list(user_id) == await inbox.unseen([user_id]) == []
+    assert (await inbox.since(edge, [user_id]))[1] == []
 
-    assert item.payload == {"id": ticket.message_id, "kind": "ticket:issued", "userId": user_id}
+
+async def test_tickets_and_messages_are_one_inbox_in_one_order(
+    database: Database, store: InboxStore, inbox: Inbox, user_id: str, event_id: str
+) -> None:
+    edge = await inbox.edge()
+    tickets = [await ticket_in_sql(database, user_id, f"{event_id}-{n}", n) for n in range(1, 4)]
+    for number, ticket in enumerate(tickets):
+        await store.add([note(user_id, f"m{number}"), note(f"x-{user_id}", f"m{number}")])
+        await store.add_issued([ticket])
+    order = [id for number, ticket in enumerate(tickets) for id in (f"m{number}", ticket.message_id)]
+
+    pages, cursor = [], None
+    while page := await inbox.list(user_id, cursor, limit=1):
+        pages += [item.id for item in page]
+        cursor = page[-1].cursor
+    swept = [owned.item.id for owned in (await inbox.since(edge, [user_id]))[1]]
+
+    assert pages == swept == [owned.item.id for owned in await inbox.unseen([user_id])] == order
+
+
+async def test_who_was_told_of_a_ticket_is_told_by_no_repeat(
+    database: Database, store: InboxStore, user_id: str, event_id: str
+) -> None:
+    old, new = [await ticket_in_sql(database, f"{user_id}-{n}", event_id, n) for n in (1, 2)]
+    assert await store.add_issued([old])
+    notes = await store.notes_of([old, new])
+
+    added = await store.add([*notes, *notes, note(user_id, "m1")])
+
+    assert added.new == {Name(new.user_id, new.message_id), Name(user_id, "m1")}
+    assert (await store.add(notes)).new == set()
+
+
+async def test_only_its_owner_acknowledges_a_ticket_and_once(
+    database: Database, store: InboxStore, inbox: Inbox, user_id: str, event_id: str
+) -> None:
+    ticket = await ticket_in_sql(database, user_id, event_id)
+    await store.add_issued([ticket])
+    mine, stranger = Name(user_id, ticket.message_id), Name(f"x-{user_id}", ticket.message_id)
+    unknown = Name(user_id, f"issued:{uuid.uuid4()}")
+
+    assert await inbox.seen_many([stranger, unknown, Name(user_id, "issued:nonsense")]) == set()
+    assert await inbox.seen_among([mine]) == set()
+    assert await inbox.seen_many([mine, mine, stranger]) == {mine}
+    first = (await inbox.list(user_id))[0].seen_at
+    assert await inbox.seen(user_id, ticket.message_id)
+
+    assert first is not None
+    assert (await inbox.list(user_id))[0].seen_at == first
+    assert await inbox.seen_among([mine, stranger, unknown]) == {mine}
+    assert await inbox.unseen([user_id]) == []
 
 
 async def test_the_same_id_twice_in_one_batch_is_one_row(store: InboxStore, inbox: Inbox, user_id: str) -> None:

@@ -24,7 +24,7 @@ from tests.support.house import own_database
 from tests.support.ticketing import FIRST, Books, orders_from
 
 EVENT, LEASE = "on-sale", "probe"
-TABLES = ("lines", "inventory", "tallies", "admissions", "departures", "tickets", "notifications")
+TABLES = ("lines", "inventory", "tallies", "admissions", "departures", "tickets", "notifications", "tickets_told")
 CROWD, BATCH = 10_000, 500
 # Of a row that is asked for: its own, what it is checked against, and some that a page's split brings along.
 READS_MAX = 30
@@ -56,7 +56,7 @@ class Desk:
             for table in TABLES:
                 await sql.execute(f"alter table {table} set (autovacuum_enabled = off)")
             # Who summarizes a range reads it, and would be counted.
-            for index in ("admissions_by_time", "tickets_by_time", "notifications_by_age"):
+            for index in ("admissions_by_time", "tickets_by_time", "notifications_by_age", "tickets_told_by_age"):
                 await sql.execute(f"alter index {index} set (autosummarize = off)")
 
     async def analyze(self) -> None:
@@ -119,7 +119,7 @@ def issue_of(user_id: str, sequence: int, number: int) -> TicketIssue:
 
 def in_order(issued: Sequence[Issued]) -> list[TicketIssued]:
     """As notification keeps them."""
-    return sorted((fact_of(it.ticket) for it in issued), key=lambda fact: fact.user_id)
+    return sorted((fact_of(it.ticket) for it in issued), key=lambda fact: fact.ticket_id)
 
 
 def names(issued: Sequence[Issued]) -> list[Name]:

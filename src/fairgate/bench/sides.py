@@ -146,7 +146,7 @@ class FairgateSide:
 _INBOX_ROWS = "select pg_sequence_last_value(pg_get_serial_sequence('notifications', 'seq'))"
 
 # Nobody acknowledges here: this is one index, read from where it was.
-_UNSEEN_SINCE = "select count(*) from notifications where seen_at is null and tx >= cast(cast($1 as text) as xid8)"
+_UNSEEN_SINCE = "select count(*) from inbox where seen_at is null and tx >= cast(cast($1 as text) as xid8)"
 
 
 def pids_of_servers(stack: Stack) -> dict[str, int]:

@@ -53,7 +53,7 @@ async def tickets(site: Site) -> int:
 
 
 async def inbox_letters(site: Site) -> int:
-    return int(await one(site, "select count(*) from notifications"))
+    return int(await one(site, "select count(*) from inbox"))
 
 
 async def unsent(site: Site) -> int:

@@ -22,7 +22,7 @@ from tickets where event_id = :event_id order by number;
 -- A row without a payload tells of the ticket that its id names.
 select n.user_id, n.id, n.kind, coalesce(n.payload ->> 'ticketId', t.ticket_id::text) as ticket_id,
        n.seen_at is not null as seen, extract(epoch from n.created_at)::double precision as at
-from notifications n
+from inbox n
 left join tickets t on t.ticket_id = case when n.payload is null then substr(n.id, length('issued:') + 1)::uuid end
 where coalesce(n.payload ->> 'eventId', n.payload -> 'data' ->> 'eventId', t.event_id) = :event_id
 order by n.tx, n.seq;
@@ -44,8 +44,7 @@ where a.event_id = :event_id and a.number > :after;
 -- What one user was told of this event, and how long it took to be seen, or is unseen.
 select n.kind, n.seen_at is not null as seen,
        extract(epoch from coalesce(n.seen_at, clock_timestamp()) - n.created_at)::double precision as seconds
-from notifications n
+from inbox_of(:user_id) n
 left join tickets t on t.ticket_id = case when n.payload is null then substr(n.id, length('issued:') + 1)::uuid end
-where n.user_id = :user_id
-  and coalesce(n.payload ->> 'eventId', n.payload -> 'data' ->> 'eventId', t.event_id) = :event_id
+where coalesce(n.payload ->> 'eventId', n.payload -> 'data' ->> 'eventId', t.event_id) = :event_id
 order by n.tx, n.seq;

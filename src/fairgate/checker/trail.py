@@ -41,7 +41,7 @@ class Trails:
         self._of_log(book)
         for row in book.inbox:
             if row.ticket_id in self._places:
-                self._mark(*self._places[row.ticket_id], "inbox", f"notifications {row.id}")
+                self._mark(*self._places[row.ticket_id], "inbox", f"inbox {row.id}")
 
     def of(self, user_id: str, sequence: int | None) -> tuple[str, str]:
         """The first step without a mark, and where the last mark before it stands."""

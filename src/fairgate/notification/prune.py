@@ -20,4 +20,4 @@ class Prune(Service):
         self._store, self._kept_days = store, kept_days
 
     async def run_once(self) -> bool:
-        return await self._store.prune(self._kept_days, CHUNK) == CHUNK
+        return await self._store.prune(self._kept_days, CHUNK) >= CHUNK

@@ -163,7 +163,7 @@ class Notification(Service):
         """The usual batch: all new, and as SQL has them. → those that are still to be looked at."""
         # Of several that name one ticket only one can be true.
         named = {letter.fact.ticket_id: letter for letter in letters}
-        tickets = sorted((letter.fact for letter in named.values()), key=attrgetter("user_id", "ticket_id"))
+        tickets = sorted((letter.fact for letter in named.values()), key=attrgetter("ticket_id"))
         if not tickets or not await self._inbox.add_issued(tickets):
             return letters
 

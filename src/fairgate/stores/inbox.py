@@ -4,8 +4,9 @@ The order is (tx, seq): the id of the inserting transaction, then the row. A seq
 are given out before the commit, so a reader that asks for "newer than" would skip who commits late. A page therefore
 ends at the oldest transaction that is still running.
 
-The row of a ticket has no payload: its ticket says all of it, and the words are put together for who reads them, in the
-language that they have then.
+That the owner of a ticket was told is a row of another table, with the ticket's key. It has no payload: the ticket says
+all of it, and the words are put together for who reads them, in the language that they have then. The view `inbox` has
+the rows of both.
 """
 
 from __future__ import annotations
@@ -29,16 +30,23 @@ _START = ("0", 0)
 TICKET_ISSUED = "ticket:issued"
 # Ids of our own facts. A foreign message with such an id would take the place of the real one in the inbox.
 RESERVED_PREFIX = "issued:"
+_OF_A_TICKET = re.compile(RESERVED_PREFIX + "([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 _encoder = msgspec.json.Encoder()
 
 
 class Name(NamedTuple):
-    """The primary key."""
+    """What names a row, among those of its user."""
 
     user_id: str
     id: str
+
+    @property
+    def ticket_id(self) -> str | None:
+        """Of a ticket's row."""
+        found = _OF_A_TICKET.fullmatch(self.id)
+        return found and found[1]
 
 
 class Note(NamedTuple):
@@ -136,7 +144,7 @@ class InboxStore:
         return Added(first.new | second.new, first.refused + second.refused)
 
     async def add_issued(self, tickets: Sequence[TicketIssued]) -> bool:
-        """Keep the row of each ticket, in one statement; in the order of (user, id).
+        """Keep the row of each ticket, in one statement; in the order of their ids.
 
         → whether all are kept now. Otherwise none is: one was kept before, is unknown, not as said or changed since, or
         SQL refuses its data.
@@ -158,13 +166,13 @@ class InboxStore:
         return kept
 
     async def _insert(self, notes: Sequence[Note]) -> set[Name]:
+        messages = [note for note in notes if note.name.ticket_id is None]
         async with self._database.connection() as connection:
             rows = await self._q.add_notifications(
                 connection,
-                user_ids=[note.user_id for note in notes],
-                ids=[note.id for note in notes],
-                kinds=[note.kind for note in notes],
-                payloads=[None if note.kind == TICKET_ISSUED else note.payload.decode() for note in notes],
+                **_columns([note.name for note in notes]),
+                kinds=[note.kind for note in messages],
+                payloads=[note.payload.decode() for note in messages],
             )
         return set(map(_name, rows))
 
@@ -227,8 +235,10 @@ class InboxStore:
     async def _with_payloads(self, rows: Sequence[asyncpg.Record]) -> list[Owned]:
         of_tickets = [row["id"].removeprefix(RESERVED_PREFIX) for row in rows if row["payload"] is None]
         notes = await self.notes_of((await self.tickets(of_tickets)).values()) if of_tickets else []
-        payloads = {note.id: note.payload for note in notes}
-        return [_owned(row, row["payload"] or payloads.get(row["id"]) or _bare(row)) for row in rows]
+        said = {note.id: note.payload for note in notes}
+        told = [(row, row["payload"] or said.get(row["id"])) for row in rows]
+        # A ticket that somebody deleted says nothing any more.
+        return [_owned(row, payload) for row, payload in told if payload is not None]
 
 
 def parsed_cursor(cursor: str | None) -> tuple[str, int]:
@@ -242,16 +252,19 @@ def parsed_cursor(cursor: str | None) -> tuple[str, int]:
 
 
 def _columns(names: Collection[Name]) -> dict[str, list[str]]:
-    return {"user_ids": [name.user_id for name in names], "ids": [name.id for name in names]}
+    """Messages and tickets apart, each in the order in which they come."""
+    messages = [name for name in names if name.ticket_id is None]
+    tickets = [(name.ticket_id, name.user_id) for name in names if name.ticket_id is not None]
+    return {
+        "user_ids": [name.user_id for name in messages],
+        "ids": [name.id for name in messages],
+        "ticket_ids": [ticket_id for ticket_id, _ in tickets],
+        "owners": [user_id for _, user_id in tickets],
+    }
 
 
 def _name(row: asyncpg.Record) -> Name:
     return Name(row["user_id"], row["id"])
-
-
-def _bare(row: asyncpg.Record) -> bytes:
-    """All that is left to say where somebody has deleted the ticket."""
-    return _encoder.encode({"id": row["id"], "kind": row["kind"], "userId": row["user_id"]})
 
 
 def _owned(row: asyncpg.Record, payload: str | bytes) -> Owned:

@@ -214,11 +214,11 @@ async def _inserts(side: FairgateSide, count: int) -> list[Figure]:
 
 
 async def _insert(sql: asyncpg.Connection[asyncpg.Record], count: int) -> None:
-    """Into tables like `admissions`, `tickets` and `notifications`, indexes too, in statements of our sizes."""
+    """Into tables like `admissions`, `tickets` and `tickets_told`, indexes too, in statements of our sizes."""
     users = guests(count)
     numbers, now = list(range(1, count + 1)), datetime.now(UTC)
     ids = [id for start in range(0, count, TICKETS) for id in ticket_ids(min(TICKETS, count - start))]
-    for table in ("admissions", "tickets", "notifications"):
+    for table in ("admissions", "tickets", "tickets_told"):
         await sql.execute(f"create table bench_{table} (like {table} including all)")
     try:
         for size, statement, columns in (
@@ -229,7 +229,7 @@ async def _insert(sql: asyncpg.Connection[asyncpg.Record], count: int) -> None:
             for start in range(0, count, size):
                 await sql.execute(statement, now, *(column[start : start + size] for column in columns))
     finally:
-        await sql.execute("drop table bench_admissions, bench_tickets, bench_notifications")
+        await sql.execute("drop table bench_admissions, bench_tickets, bench_tickets_told")
 
 
 _ADMISSIONS = """
@@ -242,6 +242,6 @@ select id, 'bench', user_id, number, number, 'confirmed', $1, $1, 'bench-0@' || 
 from unnest($2::uuid[], $3::bigint[], $4::text[]) as c (id, number, user_id)
 """
 _NOTES = """
-insert into bench_notifications (user_id, id, kind, created_at)
-select user_id, 'issued:' || id, 'ticket:issued', $1 from unnest($2::uuid[], $3::text[]) as c (id, user_id)
+insert into bench_tickets_told (ticket_id, user_id, created_at)
+select id, user_id, $1 from unnest($2::uuid[], $3::text[]) as c (id, user_id)
 """

@@ -1,7 +1,7 @@
 -- Keep the inbox rows of tickets that are as their announcements say: one insert for a batch as a crowd makes it. The rows
--- have no payload: the tickets say it all.
+-- say only whom and when: the tickets say the rest.
 --
--- p_ids …  the tickets as announced (p_timestamps: epoch ms), in the order of (user, id), so that two writers never wait
+-- p_ids …  the tickets as announced (p_timestamps: epoch ms), in the order of their ids, so that two writers never wait
 --          for each other
 -- → whether all of them are kept now. Otherwise none is: one was kept before, or there is no such ticket, or it has changed
 drop function if exists keep_issued(uuid[], text[], text[], bigint[], bigint[], text[], bigint[], text[]);
@@ -19,8 +19,8 @@ as $$
 declare
     v_kept bigint;
 begin
-    insert into notifications (user_id, id, kind)
-    select t.user_id, 'issued:' || t.ticket_id, 'ticket:issued'
+    insert into tickets_told (ticket_id, user_id)
+    select t.ticket_id, t.user_id
     from unnest(p_ids, p_users, p_events, p_sequences, p_numbers, p_statuses, p_timestamps)
          as a (ticket_id, user_id, event_id, sequence, number, status, timestamp)
     cross join lateral (select * from tickets t where t.ticket_id = a.ticket_id offset 0) t

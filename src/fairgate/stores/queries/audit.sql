@@ -77,7 +77,7 @@ from tickets t
 join (
     select r.user_id, r.ticket_id
     from (select user_id, coalesce(payload ->> 'ticketId', substr(id, length('issued:') + 1)) as ticket_id
-          from notifications where id like 'issued:%') r
+          from inbox where id like 'issued:%') r
     group by r.user_id, r.ticket_id having count(*) > 1
 ) n on n.user_id = t.user_id and n.ticket_id = t.ticket_id::text
 order by t.event_id, t.number limit :limit;

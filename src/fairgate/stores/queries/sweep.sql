@@ -43,7 +43,7 @@ with untold as materialized (
     select t, t.issued_at, t.ticket_id from tickets t
     where t.issued_at < :before
       and t.issued_at > greatest(cast(:since as timestamptz), cast(:before as timestamptz) - interval '1 day')
-      and not exists (select from notifications n where n.user_id = t.user_id and n.id = 'issued:' || t.ticket_id)
+      and not exists (select from tickets_told k where k.ticket_id = t.ticket_id)
 ), announced as (
     select announce_ticket(u.t, :shard) from untold u
     where not exists (select from outbox o where o.sent_at is null and o.ids = array['issued:' || u.ticket_id])
