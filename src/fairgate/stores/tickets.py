@@ -69,8 +69,8 @@ class TicketStore:
 
     async def settle(self, orders: Sequence[Order]) -> list[Outcome]:
         """One outcome per order, in order, all in one transaction. Raises `DataRefused`, `Unavailable`."""
+        events = [order.issue.event_id for order in orders]
         columns = {
-            "events": [order.issue.event_id for order in orders],
             "users": [order.issue.user_id for order in orders],
             "sequences": [order.issue.sequence for order in orders],
             "numbers": [order.issue.number for order in orders],
@@ -79,10 +79,10 @@ class TicketStore:
         ids = ticket_ids(len(orders))
         async with self._database.connection() as connection:
             with _refusals():
-                events = await self._database.queries.settle_all(connection, ids=ids, **columns)
-                if events:
-                    return _all_issued(orders, ids, events)
-                rows = await self._database.queries.settle(connection, **columns)
+                issued = await self._database.queries.settle_all(connection, ids=ids, **_once_each(events), **columns)
+                if issued:
+                    return _all_issued(orders, ids, issued)
+                rows = await self._database.queries.settle(connection, events=events, **columns)
             outcomes: list[Outcome] = [UnknownAdmission()] * len(orders)
             for row in rows:
                 index = row["ordinal"] - 1
@@ -173,6 +173,12 @@ class TicketStore:
     async def forget_idempotency_keys(self, older_than_s: float) -> None:
         async with self._database.connection() as connection:
             await self._database.queries.forget_idempotency_keys(connection, seconds=older_than_s)
+
+
+def _once_each(events: Sequence[str]) -> dict[str, list[Any]]:
+    """Each event once, and for each record the place of its own there."""
+    places = {event_id: place for place, event_id in enumerate(dict.fromkeys(events), start=1)}
+    return {"events": list(places), "which": [places[event_id] for event_id in events]}
 
 
 def _all_issued(orders: Sequence[Order], ids: Sequence[str], events: Sequence[Any]) -> list[Outcome]:

@@ -94,9 +94,13 @@ end $$;
 -- The same for a batch as a crowd makes it, in one insert: every record's admission is as admission wrote it, and none
 -- is settled. All tickets are made now, under the ids that the caller gives, or none: then there is no row, and `settle`
 -- says what each record comes to.
+--
+-- p_events   the events of the batch, each once; p_which has for each record the place of its own there, from 1
 -- → per event its hold time (null: confirmed at issue), and when its tickets were issued
-create or replace function settle_all(p_ids uuid[], p_events text[], p_users text[], p_sequences bigint[],
-                                      p_numbers bigint[], p_sources text[])
+-- The former shape, which looked into `lines` for each record.
+drop function if exists settle_all(uuid[], text[], text[], bigint[], bigint[], text[]);
+create or replace function settle_all(p_ids uuid[], p_events text[], p_which integer[], p_users text[],
+                                      p_sequences bigint[], p_numbers bigint[], p_sources text[])
 returns table (event_id text, hold_s integer, issued_at timestamptz)
 language plpgsql
 set enable_seqscan = off
@@ -106,43 +110,42 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_now timestamptz;
+    v_holds integer[];  -- by the place of the event; -1: none
     v_made bigint;
 begin
-    perform from tallies y
-    where y.event_id = any (array(select distinct e from unnest(p_events) e))
-    order by y.event_id for update;
+    perform from tallies y where y.event_id = any (p_events) order by y.event_id for update;
     v_now := clock_timestamp();
+    v_holds := array(
+        select coalesce((select l.hold_s from lines l where l.event_id = e.event_id), -1)
+        from unnest(p_events) with ordinality as e (event_id, place) order by e.place
+    );
 
     begin
-        with made as (
-            insert into tickets as t (ticket_id, event_id, user_id, sequence, number, status, issued_at, changed_at,
-                                      expires_at, settled_by)
-            select a.ticket_id, d.event_id, d.user_id, d.sequence, d.number,
-                   case when l.hold_s is null then 'confirmed' else 'pending' end,
-                   v_now, v_now, v_now + make_interval(secs => l.hold_s), a.source
-            from unnest(p_ids, p_events, p_users, p_sequences, p_numbers, p_sources)
-                 as a (ticket_id, event_id, user_id, sequence, number, source)
-            cross join lateral (
-                select * from admissions d where d.event_id = a.event_id and d.number = a.number offset 0
-            ) d
-            cross join lateral (select l.hold_s from lines l where l.event_id = a.event_id offset 0) l
-            where d.user_id = a.user_id and d.sequence = a.sequence
-            returning t.event_id, t.status
-        ), sums as (
-            select m.event_id, count(*) as made, count(*) filter (where m.status = 'confirmed') as confirmed
-            from made m group by m.event_id
-        ), counted as (
-            update tallies y set issued = y.issued + n.made, confirmed = y.confirmed + n.confirmed
-            from sums n where y.event_id = n.event_id
-        )
-        select coalesce(sum(n.made), 0) from sums n into v_made;
-        if v_made < cardinality(p_events) then
+        insert into tickets (ticket_id, event_id, user_id, sequence, number, status, issued_at, changed_at, expires_at,
+                             settled_by)
+        select a.ticket_id, d.event_id, d.user_id, d.sequence, d.number,
+               case when v_holds[a.which] < 0 then 'confirmed' else 'pending' end,
+               v_now, v_now, v_now + make_interval(secs => nullif(v_holds[a.which], -1)), a.source
+        from unnest(p_ids, p_which, p_users, p_sequences, p_numbers, p_sources)
+             as a (ticket_id, which, user_id, sequence, number, source)
+        cross join lateral (
+            select * from admissions d where d.event_id = p_events[a.which] and d.number = a.number offset 0
+        ) d
+        where d.user_id = a.user_id and d.sequence = a.sequence;
+        get diagnostics v_made = row_count;
+        if v_made < cardinality(p_ids) then
             raise no_data_found;
         end if;
     exception when unique_violation or no_data_found then
         return;
     end;
-    return query select l.event_id::text, l.hold_s, v_now from lines l where l.event_id = any (p_events);
+
+    update tallies y set issued = y.issued + n.made,
+                         confirmed = y.confirmed + case when v_holds[n.which] < 0 then n.made else 0 end
+    from (select w.which, count(*) as made from unnest(p_which) as w (which) group by w.which) n
+    where y.event_id = p_events[n.which];
+    return query select e.event_id, nullif(v_holds[e.place], -1), v_now
+                 from unnest(p_events) with ordinality as e (event_id, place);
 end $$;
 
 

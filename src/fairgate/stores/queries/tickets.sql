@@ -2,7 +2,10 @@
 select * from settle(:events::text[], :users::text[], :sequences::bigint[], :numbers::bigint[], :sources::text[]);
 
 -- name: settle_all
-select * from settle_all(:ids::uuid[], :events::text[], :users::text[], :sequences::bigint[], :numbers::bigint[], :sources::text[]);
+select * from settle_all(
+    :ids::uuid[], :events::text[], :which::integer[], :users::text[], :sequences::bigint[], :numbers::bigint[],
+    :sources::text[]
+);
 
 -- name: release_admission!
 select release_admission(:event_id, :user_id, :sequence, :source);
