@@ -213,7 +213,9 @@ async def seen_among(desk: Desk, issued: Sequence[Issued]) -> None:
 
 async def mark_nothing(desk: Desk, issued: Sequence[Issued]) -> None:
     """Of others: what is marked would not be unseen any more."""
-    assert await desk.inbox.mark_seen([Name(name.user_id, "x") for name in names(issued)]) == set()
+    unknown = [Name(name.user_id, "x") for name in names(issued)]
+    of_others = [Name("somebody-else", name.id) for name in names(issued)]
+    assert await desk.inbox.mark_seen(unknown + of_others) == set()
 
 
 async def read_orders(desk: Desk, issued: Sequence[Issued]) -> None:
