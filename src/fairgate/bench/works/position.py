@@ -14,7 +14,8 @@ from fairgate.bench.works.join import CONNECTIONS
 from fairgate.errors import Unavailable
 
 ROLES = ("api", "admission")
-FILL_S = 120.0
+# Filling ends when all have joined; a slow machine needs minutes for a million.
+FILL_S = 600.0
 
 
 async def measure(side: Side, driver: Driver, options: Options) -> Measured:
