@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import alembic.command
 import asyncpg
 import pytest
-import sqlalchemy
-from alembic.config import Config as AlembicConfig
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from fairgate.notification.inbox import Inbox
@@ -29,18 +24,10 @@ insert into notifications (user_id, id, kind, payload, seen_at) values
 """
 
 
-async def version(dsn: str, move: Callable[[AlembicConfig], None]) -> None:
-    """Up or down, as an operator does it with alembic's own commands."""
-
-    def run(connection: sqlalchemy.Connection) -> None:
-        settings = AlembicConfig()
-        settings.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-        settings.attributes["connection"] = connection
-        move(settings)
-
+async def downgrade(dsn: str, revision: str) -> None:
     engine = create_async_engine(dsn.replace("postgresql://", "postgresql+asyncpg://", 1))
     async with engine.connect() as connection:
-        await connection.run_sync(run)
+        await connection.run_sync(lambda sync: alembic.command.downgrade(migrate.settings(sync), revision))
         await connection.commit()
     await engine.dispose()
 
@@ -53,7 +40,7 @@ async def test_the_inbox_rows_of_tickets_move_and_come_back(servers: Servers, us
         await database.close()
         order = ["m1", seen.message_id, unseen.message_id, "m2"]
 
-        await version(dsn, lambda settings: alembic.command.downgrade(settings, "0014"))
+        await downgrade(dsn, "0014")
         sql = await asyncpg.connect(dsn)
         await sql.execute(FORMER, user_id, seen.ticket_id, unseen.ticket_id)
         await migrate._migrate(dsn)
@@ -65,7 +52,7 @@ async def test_the_inbox_rows_of_tickets_move_and_come_back(servers: Servers, us
         assert await sql.fetchval("select count(*) from notifications") == 2
         await database.close()
 
-        await version(dsn, lambda settings: alembic.command.downgrade(settings, "0014"))
+        await downgrade(dsn, "0014")
         rows = await sql.fetch("select id, seen_at is not null as seen from notifications order by tx, seq")
         assert [(row["id"], row["seen"]) for row in rows] == [(id, id == seen.message_id) for id in order]
         await sql.close()

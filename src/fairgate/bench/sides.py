@@ -145,7 +145,7 @@ class FairgateSide:
 # Rows that were ever offered to the inbox: every batch takes its numbers before it is committed.
 _INBOX_ROWS = "select pg_sequence_last_value(pg_get_serial_sequence('notifications', 'seq'))"
 
-# Nobody acknowledges here: this is one index, read from where it was.
+# Nobody acknowledges here: this is two indexes, read from where it was.
 _UNSEEN_SINCE = "select count(*) from inbox where seen_at is null and tx >= cast(cast($1 as text) as xid8)"
 
 

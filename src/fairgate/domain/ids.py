@@ -16,11 +16,18 @@ RESERVED_EVENT_IDS = frozenset({"join", "position", "leave"})
 
 _ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}", re.ASCII)
 
+_TICKET_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 ID_PATTERN = "^[A-Za-z0-9_.:@-]{1,64}$"
 
 
 def is_id(text: object) -> bool:
     return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def is_ticket_id(text: str) -> bool:
+    """Whether it is a UUID in its usual form."""
+    return _TICKET_ID.fullmatch(text) is not None
 
 
 def user_id(text: object) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 import msgspec
 
+from fairgate.domain.ids import is_ticket_id
 from fairgate.domain.messages import NotificationMessage, TicketIssued
 from fairgate.domain.words import DEFAULT_LOCALE, Words, words
 from fairgate.stores.inbox import RESERVED_PREFIX, TICKET_ISSUED, Note
@@ -17,8 +17,6 @@ from fairgate.streams.records import Record
 PAYLOAD_MAX_BYTES = 16_384
 # Who reads it recurses, deeper in its stack than here: what is just readable here would stop every reader of the inbox.
 DATA_DEPTH_MAX = 32
-
-_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _issued = msgspec.json.Decoder(TicketIssued)
 _message = msgspec.json.Decoder(NotificationMessage)
@@ -59,7 +57,7 @@ def read(record: Record, *, issued_topic: str) -> Issued | Message | Bad:
 
 
 def _checked(letter: Issued) -> Issued | Bad:
-    if _UUID.fullmatch(letter.fact.ticket_id) is None:
+    if not is_ticket_id(letter.fact.ticket_id):
         return Bad(letter.record, "cannot be read: ticketId is not a UUID in its usual form")
     return letter
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
+from fairgate.domain.ids import is_ticket_id
 from fairgate.domain.messages import TicketIssued
 from fairgate.domain.words import DEFAULT_LOCALE, words
 from fairgate.errors import InvalidRequest
@@ -30,7 +31,6 @@ _START = ("0", 0)
 TICKET_ISSUED = "ticket:issued"
 # Ids of our own facts. A foreign message with such an id would take the place of the real one in the inbox.
 RESERVED_PREFIX = "issued:"
-_OF_A_TICKET = re.compile(RESERVED_PREFIX + "([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 _encoder = msgspec.json.Encoder()
@@ -45,8 +45,8 @@ class Name(NamedTuple):
     @property
     def ticket_id(self) -> str | None:
         """Of a ticket's row."""
-        found = _OF_A_TICKET.fullmatch(self.id)
-        return found and found[1]
+        named = self.id.removeprefix(RESERVED_PREFIX)
+        return named if named != self.id and is_ticket_id(named) else None
 
 
 class Note(NamedTuple):

@@ -39,12 +39,17 @@ async def _migrate(dsn: str) -> None:
 
 
 def _upgrade(connection: sqlalchemy.Connection) -> None:
-    settings = AlembicConfig()
-    settings.set_main_option("script_location", str(_HERE / "migrations"))
-    settings.attributes["connection"] = connection
-    alembic.command.upgrade(settings, "head")
+    alembic.command.upgrade(settings(connection), "head")
     for file in sorted((_HERE / "functions").glob("*.sql")):
         run_script(connection, file)
+
+
+def settings(connection: sqlalchemy.Connection) -> AlembicConfig:
+    """For alembic's own commands, over this connection."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(_HERE / "migrations"))
+    config.attributes["connection"] = connection
+    return config
 
 
 def run_script(connection: sqlalchemy.Connection, file: Path) -> None:

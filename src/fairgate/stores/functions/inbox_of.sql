@@ -7,11 +7,6 @@ language sql stable parallel safe as $$
     from notifications n where n.user_id = p_user
     union all
     select k.user_id, 'issued:' || k.ticket_id, 'ticket:issued', null, k.created_at, k.seen_at, k.tx, k.seq
-    from (
-        -- An index each.
-        select t.ticket_id from tickets t where t.user_id = p_user and t.status in ('pending', 'confirmed')
-        union all
-        select t.ticket_id from tickets t where t.user_id = p_user and t.status in ('cancelled', 'expired')
-    ) t
+    from tickets_of(p_user) t
     cross join lateral (select * from tickets_told k where k.ticket_id = t.ticket_id offset 0) k
 $$;

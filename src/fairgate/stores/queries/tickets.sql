@@ -25,13 +25,8 @@ where ticket_id = :ticket_id and (:owner::text is null or user_id = :owner::text
 
 -- name: tickets_of
 -- Newest first.
-select * from (
-    select ticket_id, event_id, user_id, sequence, number, status, issued_at, expires_at from tickets
-    where user_id = :user_id and status in ('pending', 'confirmed')
-    union all
-    select ticket_id, event_id, user_id, sequence, number, status, issued_at, expires_at from tickets
-    where user_id = :user_id and status in ('cancelled', 'expired')
-) t order by issued_at desc limit :limit;
+select ticket_id, event_id, user_id, sequence, number, status, issued_at, expires_at
+from tickets_of(:user_id) order by issued_at desc limit :limit;
 
 -- name: forget_idempotency_keys!
 delete from idempotency_keys where created_at < now() - make_interval(secs => :seconds);
