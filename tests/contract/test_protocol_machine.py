@@ -37,7 +37,7 @@ from fairgate.stores import claims as stores_claims
 from fairgate.stores import line as stores_line
 from fairgate.stores.channel import Channel, Script
 from fairgate.stores.claims import Claim, ClaimStore
-from fairgate.stores.database import Database, translated
+from fairgate.stores.database import Database, lines_of, translated
 from fairgate.stores.line import LineStore
 from fairgate.stores.lines import read_line
 from fairgate.stores.outbox import OutboxStore
@@ -257,7 +257,7 @@ class Protocol(RuleBasedStateMachine):
                     lease=self.lease,
                     epoch=owner.epoch,
                     event_id=self.event,
-                    users=[claim.user_id for claim in owner.hand],
+                    users=lines_of([claim.user_id for claim in owner.hand]),
                     sequences=[claim.sequence for claim in owner.hand],
                 )
         return first

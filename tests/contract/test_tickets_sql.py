@@ -26,7 +26,7 @@ from fairgate.stores.tickets import (
 )
 from fairgate.streams.records import Record
 from fairgate.ticketing.expire import Expire
-from fairgate.ticketing.orders import announcement
+from fairgate.ticketing.orders import Announcement
 from fairgate.ticketing.tickets import Tickets
 from tests.conftest import Servers
 from tests.support.ticketing import FIRST, Books, orders_from
@@ -132,7 +132,7 @@ class TestSettling:
             await connection.execute("select announce_ticket(t, 0) from tickets t where event_id = $1", event_id)
             rows = await connection.fetch("select payload from outbox where topic = 'ticket-issued' order by id")
         by_sql = {row["payload"].encode() for row in rows}
-        assert {announcement("ticket-issued", ticket, cause).value for ticket in again} <= by_sql
+        assert {Announcement("ticket-issued", ticket, cause).value for ticket in again} <= by_sql
 
     async def test_the_same_record_again_gives_the_same_ticket(
         self, books: Books, store: TicketStore, event_id: str

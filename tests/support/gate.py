@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from typing import Any
 
-from fairgate.stores.database import Database
+from fairgate.stores.database import Database, lines_of
 from tests.support.ticketing import FIRST, Books
 
 _ORDERS = """
@@ -53,7 +53,7 @@ class Gate:
                 lease=self._lease,
                 epoch=1,
                 event_id=self.event_id,
-                users=users,
+                users=lines_of(users),
                 sequences=[FIRST + int(user[1:]) for user in users],
             )
         return first

@@ -8,7 +8,7 @@ from fairgate.config import Config
 from fairgate.streams import consumer, transaction
 from fairgate.streams.handover import BATCH_BYTES, WAITING_BYTES, HandOver
 from fairgate.streams.positions import Positions
-from fairgate.streams.records import Batch, Ownership, Record
+from fairgate.streams.records import Batch, Headers, Ownership, Record
 
 A, B = ("t", 0), ("t", 1)
 
@@ -89,6 +89,28 @@ class TestHandOver:
             offsets += [r.offset for r in taken.records]
         assert offsets == list(range(count))
         assert not hand_over.full(was_full=True) and (hand_over.records, hand_over.bytes) == (0, 0)
+
+    def test_headers_fill_it_too_though_only_some_are_weighed(self, ownership: Ownership) -> None:
+        weighed: list[int] = []
+
+        def large(offset: int) -> Record:
+            def headers() -> Headers:
+                weighed.append(offset)
+                return [("x", b"x" * 2**20)]
+
+            return Record("t", 0, offset, b"k", b"v", headers, 0)
+
+        count = WAITING_BYTES // 2**20 + 10
+        whole = batch(ownership, *map(large, range(count)))
+        assert count * 2**20 <= whole.size_bytes < 1.01 * count * 2**20 and len(weighed) <= 2
+        hand_over = HandOver(high=1_000, low=500)
+        hand_over.put(whole)
+        assert hand_over.full(was_full=False)
+        offsets: list[int] = []
+        while (taken := hand_over.take(1_000)) is not None:
+            assert taken.size_bytes <= BATCH_BYTES
+            offsets += [r.offset for r in taken.records]
+        assert offsets == list(range(count)) and (hand_over.records, hand_over.bytes) == (0, 0)
 
     def test_a_record_larger_than_a_batch_is_a_batch(self, ownership: Ownership) -> None:
         hand_over = HandOver(high=10, low=5)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fairgate.domain import words
 from fairgate.domain.messages import TicketIssued
-from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read
+from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read, read_all
 from fairgate.stores.hints import HINT_MAX_BYTES, decoded_hints, encoded_hints
 from fairgate.stores.inbox import Note, note_of_ticket
 from fairgate.streams.dead_letters import Reason
@@ -51,6 +51,31 @@ def read_one(value: object, topic: str = "notification") -> Issued | Message | B
 def test_no_bytes_whatever_raise(value: bytes) -> None:
     for topic in ("ticket-issued", "notification"):
         assert isinstance(read_one(value, topic), Issued | Message | Bad)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["ticket-issued", "ticket-issued", "notification"]),
+            st.sampled_from(["u1", "a b", "a\n", ""]),
+            st.sampled_from([TICKET, TICKET.upper(), TICKET + "\n", ""]),
+        ),
+        max_size=4,
+    )
+)
+def test_many_are_read_as_each_of_them(asked: list[tuple[str, str, str]]) -> None:
+    records = [
+        record(issued(userId=user, ticketId=ticket_id) if topic == "ticket-issued" else message(userId=user), topic)
+        for topic, user, ticket_id in asked
+    ]
+    together = read_all(records, issued_topic="ticket-issued")
+    assert [shown(letter) for letter in together] == [
+        shown(read(each, issued_topic="ticket-issued")) for each in records
+    ]
+
+
+def shown(letter: Issued | Message | Bad) -> object:
+    return letter if not isinstance(letter, Issued) else (letter.record, msgspec.structs.asdict(letter.fact))
 
 
 @pytest.mark.parametrize(

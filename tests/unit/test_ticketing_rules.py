@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from fairgate.domain.ticket import Ticket, TicketStatus
 from fairgate.stores.tickets import Order
 from fairgate.streams.records import Batch, Headers, Ownership, Record
-from fairgate.ticketing.orders import Unreadable, announcement, order_of
+from fairgate.ticketing.orders import Announcement, Unreadable, order_of, orders_of
 from fairgate.ticketing.parked import AGAIN_MAX_S, PARKED_MAX, WAIT_S, Parked
 from fairgate.ticketing.progress import Progress
 
@@ -22,6 +23,10 @@ GOOD = {"userId": "u1", "eventId": "e1", "sequence": 7, "number": 3, "timestamp"
 
 def record(value: bytes | None = b"", offset: int = 0, partition: int = 0, headers: Headers | None = None) -> Record:
     return Record("t", partition, offset, b"e1", value, headers or [], 0)
+
+
+def told(order: Order | Unreadable) -> object:
+    return order if isinstance(order, Unreadable) else (order.source, msgspec.structs.asdict(order.issue))
 
 
 class TestOrders:
@@ -60,10 +65,21 @@ class TestOrders:
     def test_what_is_no_order_says_why(self, value: bytes | None) -> None:
         outcome = order_of(record(value), "abc")
         assert isinstance(outcome, Unreadable) and outcome.reason
+        good = record(json.dumps(GOOD).encode(), offset=1)
+        before, among, behind = orders_of([good, record(value), good], "abc")
+        assert among == outcome and told(before) == told(behind) == told(order_of(good, "abc"))
 
     @given(st.binary(max_size=200))
     def test_no_bytes_at_all_break_the_reading(self, value: bytes) -> None:
         assert isinstance(order_of(record(value), "abc"), Order | Unreadable)
+        assert [order_of(record(value), "abc")] == orders_of([record(value)], "abc")
+
+    @given(st.lists(st.text("aZ9_.:@-\n é\0", max_size=66), max_size=5), st.sampled_from(["e1", "e\n1", ""]))
+    def test_many_are_read_as_each_of_them(self, users: list[str], event_id: str) -> None:
+        orders = [GOOD | {"userId": user, "eventId": event_id} for user in users]
+        records = [record(json.dumps(order).encode(), offset) for offset, order in enumerate(orders)]
+        said = [(type(each).__name__, told(each)) for each in orders_of(records, "abc")]
+        assert said == [(type(each).__name__, told(each)) for each in (order_of(each, "abc") for each in records)]
 
 
 def ticket(status: TicketStatus, hold: timedelta | None) -> Ticket:
@@ -82,7 +98,7 @@ def ticket(status: TicketStatus, hold: timedelta | None) -> Ticket:
 
 class TestAnnouncements:
     def test_it_is_keyed_by_the_user_and_named_by_the_ticket(self) -> None:
-        message = announcement("ticket-issued", ticket(TicketStatus.CONFIRMED, None), record())
+        message = Announcement("ticket-issued", ticket(TicketStatus.CONFIRMED, None), record())
         assert (message.topic, message.key) == ("ticket-issued", "u1")
         assert dict(message.headers)["ce_id"] == b"issued:id-1"
         fact = json.loads(message.value or b"")
@@ -91,18 +107,19 @@ class TestAnnouncements:
     @pytest.mark.parametrize("later", list(TicketStatus))
     def test_a_repeat_says_the_same_whatever_became_of_the_ticket(self, later: TicketStatus) -> None:
         hold = timedelta(minutes=5)
-        first = announcement("t", ticket(TicketStatus.PENDING, hold), record())
-        assert announcement("t", ticket(later, hold), record()) == first
+        first = Announcement("t", ticket(TicketStatus.PENDING, hold), record())
+        again = Announcement("t", ticket(later, hold), record())
+        assert (again.key, again.value, again.headers) == (first.key, first.value, first.headers)
 
     def test_only_trace_headers_are_passed_on(self) -> None:
         cause = record(headers=[("traceparent", b"00-1"), ("ce_id", b"old"), ("cookie", b"secret")])
-        headers = announcement("t", ticket(TicketStatus.CONFIRMED, None), cause).headers
+        headers = Announcement("t", ticket(TicketStatus.CONFIRMED, None), cause).headers
         assert ("traceparent", b"00-1") in headers
         assert "cookie" not in dict(headers) and dict(headers)["ce_id"] == b"issued:id-1"
 
     def test_no_header_of_the_cause_makes_an_announcement_too_large(self) -> None:
         flood: Headers = [("traceparent", b"0"), ("tracestate", b"x" * 900_000)] * 1_000
-        headers = announcement("t", ticket(TicketStatus.CONFIRMED, None), record(headers=flood)).headers
+        headers = Announcement("t", ticket(TicketStatus.CONFIRMED, None), record(headers=flood)).headers
         assert [name for name, _ in headers].count("traceparent") == 1 and "tracestate" not in dict(headers)
 
 

@@ -14,7 +14,7 @@ from fairgate.domain.place import Outcome, Status
 from fairgate.errors import StaleEpoch, StaleGeneration
 from fairgate.failpoints import failpoint
 from fairgate.stores.claims import Claim, ClaimStore
-from fairgate.stores.database import Database, translated
+from fairgate.stores.database import Database, lines_of, translated
 from fairgate.stores.leases import LEASE_S
 from fairgate.stores.line import LineStore
 from fairgate.stores.outbox import OutboxBell
@@ -84,7 +84,7 @@ class Steps:
                 lease=self._owner.lease_of(owned),
                 epoch=owned.epoch,
                 event_id=owned.line.event_id,
-                users=[claim.user_id for claim in in_order],
+                users=lines_of([claim.user_id for claim in in_order]),
                 sequences=[claim.sequence for claim in in_order],
             )
         if first is not None:

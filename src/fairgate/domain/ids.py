@@ -6,6 +6,7 @@ import os
 import re
 import time
 import zlib
+from collections.abc import Iterable
 
 from fairgate.errors import InvalidRequest
 
@@ -25,9 +26,19 @@ def is_id(text: object) -> bool:
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
+def are_ids(texts: Iterable[str]) -> bool:
+    """Whether each is."""
+    return all(map(_ID.fullmatch, texts))
+
+
 def is_ticket_id(text: str) -> bool:
     """Whether it is a UUID in its usual form."""
     return _TICKET_ID.fullmatch(text) is not None
+
+
+def are_ticket_ids(texts: Iterable[str]) -> bool:
+    """Whether each is."""
+    return all(map(_TICKET_ID.fullmatch, texts))
 
 
 def user_id(text: object) -> str:

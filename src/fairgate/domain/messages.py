@@ -43,7 +43,12 @@ class TicketIssued(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="
 
     @property
     def message_id(self) -> str:
-        return f"issued:{self.ticket_id}"
+        return issued_id(self.ticket_id)
+
+
+def issued_id(ticket_id: str) -> str:
+    """The message id of the fact of this ticket."""
+    return f"issued:{ticket_id}"
 
 
 class NotificationMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

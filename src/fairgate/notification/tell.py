@@ -28,7 +28,7 @@ from fairgate.failpoints import failpoint
 from fairgate.lifecycle import Service
 from fairgate.notification.channels import Channels
 from fairgate.notification.dead_letters import DeadLetters
-from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read
+from fairgate.notification.letters import Bad, Issued, Message, agrees, note_of_message, read_all
 from fairgate.notification.outcomes import Outcomes
 from fairgate.stores.hints import NotesFor, written
 from fairgate.stores.inbox import InboxStore, Note
@@ -120,7 +120,7 @@ class Notification(Service):
         return self._in_hand
 
     async def _tell(self, records: Sequence[Record]) -> None:
-        letters = [read(record, issued_topic=self._names.ticket_issued) for record in records]
+        letters = read_all(records, issued_topic=self._names.ticket_issued)
         bad = [letter for letter in letters if isinstance(letter, Bad)]
         bad += await self._tell_messages([letter for letter in letters if isinstance(letter, Message)])
         bad += await self._tell_issued([letter for letter in letters if isinstance(letter, Issued)])

@@ -23,7 +23,7 @@ from fairgate.domain.ids import is_ticket_id
 from fairgate.domain.messages import TicketIssued
 from fairgate.domain.words import DEFAULT_LOCALE, words
 from fairgate.errors import InvalidRequest
-from fairgate.stores.database import Database
+from fairgate.stores.database import Database, lines_of
 
 _CURSOR = re.compile(r"([0-9]{1,19})-([0-9]{1,18})", re.ASCII)
 _START = ("0", 0)
@@ -154,11 +154,11 @@ class InboxStore:
                 kept: bool = await self._q.keep_issued(
                     connection,
                     ids=[ticket.ticket_id for ticket in tickets],
-                    users=[ticket.user_id for ticket in tickets],
-                    events=[ticket.event_id for ticket in tickets],
+                    users=lines_of([ticket.user_id for ticket in tickets]),
+                    events=lines_of([ticket.event_id for ticket in tickets]),
                     sequences=[ticket.sequence for ticket in tickets],
                     numbers=[ticket.number for ticket in tickets],
-                    statuses=[ticket.status for ticket in tickets],
+                    statuses=lines_of([ticket.status for ticket in tickets]),
                     timestamps=[ticket.timestamp for ticket in tickets],
                 )
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):

@@ -17,7 +17,7 @@ from fairgate.domain.ids import ticket_ids
 from fairgate.domain.messages import TicketIssue
 from fairgate.domain.ticket import Ticket, TicketStatus, may_become
 from fairgate.errors import Conflict, FairgateError, KeyReused, NotFound, SoldOut
-from fairgate.stores.database import Database
+from fairgate.stores.database import Database, lines_of
 
 # Who holds more tickets than this sees the newest.
 TICKETS_SHOWN = 200
@@ -69,20 +69,22 @@ class TicketStore:
 
     async def settle(self, orders: Sequence[Order]) -> list[Outcome]:
         """One outcome per order, in order, all in one transaction. Raises `DataRefused`, `Unavailable`."""
-        events = [order.issue.event_id for order in orders]
-        columns = {
-            "users": [order.issue.user_id for order in orders],
+        events, users = [order.issue.event_id for order in orders], [order.issue.user_id for order in orders]
+        sources, ids = [order.source for order in orders], ticket_ids(len(orders))
+        whole = {
             "sequences": [order.issue.sequence for order in orders],
             "numbers": [order.issue.number for order in orders],
-            "sources": [order.source for order in orders],
         }
-        ids = ticket_ids(len(orders))
         async with self._database.connection() as connection:
             with _refusals():
-                issued = await self._database.queries.settle_all(connection, ids=ids, **_once_each(events), **columns)
+                issued = await self._database.queries.settle_all(
+                    connection, ids=ids, users=lines_of(users), sources=lines_of(sources), **_once_each(events), **whole
+                )
                 if issued:
                     return _all_issued(orders, ids, issued)
-                rows = await self._database.queries.settle(connection, events=events, **columns)
+                rows = await self._database.queries.settle(
+                    connection, events=events, users=users, sources=sources, **whole
+                )
             outcomes: list[Outcome] = [UnknownAdmission()] * len(orders)
             for row in rows:
                 index = row["ordinal"] - 1

@@ -12,10 +12,9 @@ from typing import Any
 
 from fairgate.config import Config
 from fairgate.errors import Unavailable
-from fairgate.streams.dead_letters import Message
 from fairgate.streams.producer import OrderedProducer, Record
 from fairgate.streams.publisher import Publisher
-from fairgate.streams.records import Where
+from fairgate.streams.records import Sendable, Where
 from fairgate.streams.transaction import TransactionFailed, Unanswered
 
 
@@ -33,7 +32,7 @@ class Announcer:
 
     async def publish(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[Sendable],
         positions: Mapping[Where, int],
         group_metadata: Any,
         still_ours: Callable[[], bool],

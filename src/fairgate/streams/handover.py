@@ -52,12 +52,14 @@ class HandOver:
 
     def _next(self, max_records: int) -> Batch:
         batch = self._waiting.popleft()
+        self.records -= len(batch)
+        self.bytes -= batch.size_bytes
         count = _first_fitting(batch, max_records)
         if len(batch) > count:
             batch, rest = batch.split(count)
             self._waiting.appendleft(rest)
-        self.records -= len(batch)
-        self.bytes -= batch.size_bytes
+            self.records += len(rest)
+            self.bytes += rest.size_bytes
         return batch
 
     def done(self, batch: Batch) -> None:

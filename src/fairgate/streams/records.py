@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -12,14 +12,24 @@ Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 Where: TypeAlias = tuple[str, int]  # topic, partition
 
 
+# Of a batch's records every so-many-th says how large the headers of all are.
+HEADERS_WEIGHED_EACH = 64
+
+
 class Record(msgspec.Struct, frozen=True, gc=False):
+    """`kept_headers`: its headers, or how to have them made: few are asked for, and they cost as much as the rest."""
+
     topic: str
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    kept_headers: Headers | Callable[[], Headers | None]
     timestamp_ms: int
+
+    @property
+    def headers(self) -> Headers:
+        return (self.kept_headers() or []) if callable(self.kept_headers) else self.kept_headers
 
     @property
     def where(self) -> Where:
@@ -28,10 +38,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     @property
     def size_bytes(self) -> int:
         """What it holds of the memory, about."""
-        size = len(self.key or b"") + len(self.value or b"")
-        for name, value in self.headers:
-            size += len(name) + len(value or b"")
-        return size
+        return len(self.key or b"") + len(self.value or b"") + self.header_bytes
+
+    @property
+    def header_bytes(self) -> int:
+        return sum(len(name) + len(value or b"") for name, value in self.headers)
 
     def header(self, name: str) -> str | None:
         """The last header of this name as text; None where there is none or it is no text."""
@@ -47,9 +58,22 @@ def record_of(message: Any) -> Record:
         message.offset(),
         message.key(),
         message.value(),
-        message.headers() or [],
+        message.headers,
         message.timestamp()[1],
     )
+
+
+class Sendable(Protocol):
+    """What a producer takes."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def key(self) -> bytes | str | None: ...
+    @property
+    def value(self) -> bytes | str | None: ...
+    @property
+    def headers(self) -> Headers: ...
 
 
 class Ownership:
@@ -104,7 +128,10 @@ class Batch:
 
     @cached_property
     def size_bytes(self) -> int:
-        return sum(record.size_bytes for record in self.records)
+        """What it holds of the memory, about: of the headers only some are weighed."""
+        weighed = self.records[::HEADERS_WEIGHED_EACH]
+        headers = sum(record.header_bytes for record in weighed) * len(self.records) // max(1, len(weighed))
+        return headers + sum(len(record.key or b"") + len(record.value or b"") for record in self.records)
 
     @cached_property
     def positions(self) -> dict[Where, int]:

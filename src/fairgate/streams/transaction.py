@@ -19,10 +19,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from fairgate.config import Config
 from fairgate.errors import Unavailable
 from fairgate.failpoints import failpoint
-from fairgate.streams.dead_letters import Message
 from fairgate.streams.kafka_log import kafka_log
 from fairgate.streams.producer import LINGER_MS
-from fairgate.streams.records import Where
+from fairgate.streams.records import Sendable, Where
 from fairgate.streams.settings import connection
 from fairgate.streams.worker import Worker
 
@@ -104,7 +103,7 @@ class Transactions:
 
     async def publish(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[Sendable],
         positions: Mapping[Where, int],
         group_metadata: Any,
         still_ours: Callable[[], bool],
@@ -143,7 +142,7 @@ class Transactions:
 
     def _publish(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[Sendable],
         positions: Mapping[Where, int],
         group_metadata: Any,
         still_ours: Callable[[], bool],
@@ -183,7 +182,7 @@ class Transactions:
             self._throw_away(producer)
             raise
 
-    def _produce(self, producer: Any, message: Message) -> None:
+    def _produce(self, producer: Any, message: Sendable) -> None:
         for _ in range(int(BUFFER_S / 0.05)):
             try:
                 producer.produce(message.topic, message.value, message.key, headers=message.headers)

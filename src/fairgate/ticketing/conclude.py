@@ -14,9 +14,9 @@ from fairgate.stores.tickets import (
     Superseded,
     UnknownAdmission,
 )
-from fairgate.streams.dead_letters import Failure, Message, Reader, Reason, dead_letter
-from fairgate.streams.records import Record
-from fairgate.ticketing.orders import Unreadable, announcement
+from fairgate.streams.dead_letters import Failure, Reader, Reason, dead_letter
+from fairgate.streams.records import Record, Sendable
+from fairgate.ticketing.orders import Announcement, Unreadable
 from fairgate.ticketing.parked import Parked
 
 
@@ -33,7 +33,7 @@ class Conclusion(msgspec.Struct, frozen=True, gc=False):
     """`what` is counted; `reason` for what is dead."""
 
     what: str
-    message: Message | None = None
+    message: Sendable | None = None
     reason: Reason | None = None
 
 
@@ -46,9 +46,9 @@ class Conclude:
     def __call__(self, record: Record, judgement: Judgement, parked: Parked) -> Conclusion:
         match judgement:
             case Issued(ticket):
-                return Conclusion("issued", announcement(self._target, ticket, record))
+                return Conclusion("issued", Announcement(self._target, ticket, record))
             case SettledByThisRecord(ticket):
-                return Conclusion("announced_again", announcement(self._target, ticket, record))
+                return Conclusion("announced_again", Announcement(self._target, ticket, record))
             case SettledBefore() | Superseded():
                 return Conclusion("repeated")
             case UnknownAdmission():

@@ -21,8 +21,8 @@ import structlog
 from fairgate.errors import Unavailable
 from fairgate.streams.announcer import Announcer
 from fairgate.streams.consumer import ConsumerBroken, GroupConsumer
-from fairgate.streams.dead_letters import Message, Reason
-from fairgate.streams.records import Batch, Where
+from fairgate.streams.dead_letters import Reason
+from fairgate.streams.records import Batch, Sendable, Where
 from fairgate.streams.transaction import TransactionFailed, Transactions, Unanswered
 
 log = structlog.get_logger("fairgate.ticketing")
@@ -42,7 +42,7 @@ class Round:
     def __init__(self, batch: Batch | None) -> None:
         self.batch = batch
         self.records = len(batch) if batch is not None else 0
-        self.messages: list[Message] = []
+        self.messages: list[Sendable] = []
         self.positions: dict[Where, int] = {}
         self.claims: dict[Where, int] = {}
         self.metadata: Any = None

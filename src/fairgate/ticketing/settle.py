@@ -23,7 +23,7 @@ from fairgate.streams.topics import Names
 from fairgate.streams.transaction import Transactions, Unanswered
 from fairgate.telemetry import DEAD_LETTERS, ISSUED, SETTLED
 from fairgate.ticketing.conclude import Conclude, Judgement, Refused
-from fairgate.ticketing.orders import order_of
+from fairgate.ticketing.orders import orders_of
 from fairgate.ticketing.progress import Progress
 from fairgate.ticketing.publishing import Publishing, Round
 
@@ -181,7 +181,7 @@ class Settle(Service):
 
     async def _judge(self, records: Sequence[Record]) -> list[Judgement]:
         """One outcome per record. While SQL does not answer, the batch stays in hand and nothing more is polled."""
-        orders = [order_of(record, self._topic_id) for record in records]
+        orders = orders_of(records, self._topic_id)
         try:
             settled = iter(await self._settle([order for order in orders if isinstance(order, Order)]))
         except Unavailable:

@@ -89,8 +89,10 @@ $$;
 -- The same for the claims of one line as a crowd makes them, in the order of their sequences: there is room for all, and
 -- nobody of them was ever admitted to this line, or told that the wait is over. All are admitted, or nobody is: then
 -- `admit` says what each claim comes to.
+-- p_users  a line of text each
 -- → the number of the first; null where nobody is admitted
-create or replace function admit_crowd(p_lease text, p_epoch bigint, p_event text, p_users text[], p_sequences bigint[])
+drop function if exists admit_crowd(text, bigint, text, text[], bigint[]);
+create or replace function admit_crowd(p_lease text, p_epoch bigint, p_event text, p_users text, p_sequences bigint[])
 returns bigint
 language plpgsql
 -- As in `settle`: right at every size, also before there are statistics.
@@ -100,7 +102,7 @@ set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-    v_count constant bigint := cardinality(p_users);
+    v_count constant bigint := cardinality(p_sequences);
     v_now timestamptz;
     v_line record;
     v_admitted bigint;
@@ -117,7 +119,7 @@ begin
     begin
         insert into admissions (event_id, number, user_id, sequence, source, admitted_at)
         select p_event, v_line.next_number + c.place - 1, c.user_id, c.sequence, 'line', v_now
-        from unnest(p_users, p_sequences) with ordinality as c (user_id, sequence, place)
+        from unnest(string_to_array(p_users, chr(10)), p_sequences) with ordinality as c (user_id, sequence, place)
         where (select true from admissions a where a.event_id = p_event and a.user_id = c.user_id limit 1) is null
           and (select true from departures d
                 where d.event_id = p_event and d.user_id = c.user_id and d.sequence = c.sequence

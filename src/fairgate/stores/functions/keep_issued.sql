@@ -2,12 +2,13 @@
 -- say only whom and when: the tickets say the rest.
 --
 -- p_ids …  the tickets as announced (p_timestamps: epoch ms), in the order of their ids, so that two writers never wait
---          for each other
+--          for each other; users, events and statuses as a line of text each
 -- → whether all of them are kept now. Otherwise none is: one was kept before, or there is no such ticket, or it has changed
 drop function if exists keep_issued(uuid[], text[], text[], bigint[], bigint[], text[], bigint[], text[]);
+drop function if exists keep_issued(uuid[], text[], text[], bigint[], bigint[], text[], bigint[]);
 
-create or replace function keep_issued(p_ids uuid[], p_users text[], p_events text[], p_sequences bigint[],
-                                       p_numbers bigint[], p_statuses text[], p_timestamps bigint[])
+create or replace function keep_issued(p_ids uuid[], p_users text, p_events text, p_sequences bigint[],
+                                       p_numbers bigint[], p_statuses text, p_timestamps bigint[])
 returns boolean
 language plpgsql
 -- As in `settle`: right at every size, also before there are statistics.
@@ -21,7 +22,8 @@ declare
 begin
     insert into tickets_told (ticket_id, user_id)
     select t.ticket_id, t.user_id
-    from unnest(p_ids, p_users, p_events, p_sequences, p_numbers, p_statuses, p_timestamps)
+    from unnest(p_ids, string_to_array(p_users, chr(10)), string_to_array(p_events, chr(10)), p_sequences, p_numbers,
+                string_to_array(p_statuses, chr(10)), p_timestamps)
          as a (ticket_id, user_id, event_id, sequence, number, status, timestamp)
     cross join lateral (select * from tickets t where t.ticket_id = a.ticket_id offset 0) t
     where t.user_id = a.user_id and t.event_id = a.event_id and t.sequence = a.sequence and t.number = a.number

@@ -95,12 +95,14 @@ end $$;
 -- is settled. All tickets are made now, under the ids that the caller gives, or none: then there is no row, and `settle`
 -- says what each record comes to.
 --
--- p_events   the events of the batch, each once; p_which has for each record the place of its own there, from 1
+-- p_events            the events of the batch, each once; p_which has for each record the place of its own there, from 1
+-- p_users, p_sources  a line of text for each record
 -- → per event its hold time (null: confirmed at issue), and when its tickets were issued
--- The former shape, which looked into `lines` for each record.
+-- The former shapes: which looked into `lines` for each record, and which took arrays of text.
 drop function if exists settle_all(uuid[], text[], text[], bigint[], bigint[], text[]);
-create or replace function settle_all(p_ids uuid[], p_events text[], p_which integer[], p_users text[],
-                                      p_sequences bigint[], p_numbers bigint[], p_sources text[])
+drop function if exists settle_all(uuid[], text[], integer[], text[], bigint[], bigint[], text[]);
+create or replace function settle_all(p_ids uuid[], p_events text[], p_which integer[], p_users text,
+                                      p_sequences bigint[], p_numbers bigint[], p_sources text)
 returns table (event_id text, hold_s integer, issued_at timestamptz)
 language plpgsql
 set enable_seqscan = off
@@ -126,7 +128,8 @@ begin
         select a.ticket_id, d.event_id, d.user_id, d.sequence, d.number,
                case when v_holds[a.which] < 0 then 'confirmed' else 'pending' end,
                v_now, v_now, v_now + make_interval(secs => nullif(v_holds[a.which], -1)), a.source
-        from unnest(p_ids, p_which, p_users, p_sequences, p_numbers, p_sources)
+        from unnest(p_ids, p_which, string_to_array(p_users, chr(10)), p_sequences, p_numbers,
+                    string_to_array(p_sources, chr(10)))
              as a (ticket_id, which, user_id, sequence, number, source)
         cross join lateral (
             select * from admissions d where d.event_id = p_events[a.which] and d.number = a.number offset 0

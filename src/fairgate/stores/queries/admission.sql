@@ -2,7 +2,7 @@
 select * from admit(:leases::text[], :epochs::bigint[], :events::text[], :users::text[], :sequences::bigint[]);
 
 -- name: admit_crowd$
-select admit_crowd(:lease, :epoch, :event_id, :users::text[], :sequences::bigint[]);
+select admit_crowd(:lease, :epoch, :event_id, :users, :sequences::bigint[]);
 
 -- name: depart
 select * from depart(:lease, :epoch, :shard, :event_id, :users::text[], :sequences::bigint[], :reason, :title, :body);

@@ -19,8 +19,7 @@ select user_id, id from messages union all select user_id, id from tickets;
 
 -- name: keep_issued$
 select keep_issued(
-    :ids::uuid[], :users::text[], :events::text[], :sequences::bigint[], :numbers::bigint[], :statuses::text[],
-    :timestamps::bigint[]
+    :ids::uuid[], :users, :events, :sequences::bigint[], :numbers::bigint[], :statuses, :timestamps::bigint[]
 );
 
 -- name: inbox_after

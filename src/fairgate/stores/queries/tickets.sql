@@ -3,8 +3,7 @@ select * from settle(:events::text[], :users::text[], :sequences::bigint[], :num
 
 -- name: settle_all
 select * from settle_all(
-    :ids::uuid[], :events::text[], :which::integer[], :users::text[], :sequences::bigint[], :numbers::bigint[],
-    :sources::text[]
+    :ids::uuid[], :events::text[], :which::integer[], :users, :sequences::bigint[], :numbers::bigint[], :sources
 );
 
 -- name: release_admission!
