@@ -288,9 +288,41 @@ async def test_a_sweep_looks_again_from_what_is_still_missing_and_else_only_at_w
         await sweep.teardown()
     (nothing_known, first), (from_missing, second), (from_complete, third), (from_complete_too, _) = lost.looks
     assert nothing_known is None
-    assert from_missing == first - timedelta(hours=1) - MARGIN
-    assert from_complete == second - MARGIN
-    assert from_complete_too == third - MARGIN
+    assert from_missing == first - timedelta(hours=1)
+    assert from_complete == second and from_complete_too == third
+
+
+async def test_what_a_transaction_under_way_may_have_stamped_is_looked_at_again(servers: Servers) -> None:
+    async with own_database(servers.postgres_dsn) as dsn:
+        database, other = Database(dsn), Database(dsn)
+        lost = LostAdmissions(database)
+        try:
+            assert await lost.visible_until(await lost.time()) <= await lost.time()
+            async with other.transaction() as connection:
+                began = await connection.fetchval("select now()")
+                earlier, later = began - timedelta(seconds=1), await lost.time()
+                assert await lost.visible_until(earlier) == earlier
+                assert await lost.visible_until(later) == began
+            assert await lost.visible_until(later) == later
+        finally:
+            await database.close()
+            await other.close()
+
+
+async def test_where_others_may_not_be_seen_a_margin_is_looked_at_again(servers: Servers) -> None:
+    async with own_database(servers.postgres_dsn) as dsn:
+        database, other = Database(dsn), Database(dsn)
+        try:
+            async with database.connection() as connection, other.transaction():
+                await connection.execute("create role stranger")
+                before = await connection.fetchval("select clock_timestamp()")
+                await connection.execute("set role stranger")
+                until = await database.queries.visible_until(connection, before=before, margin=MARGIN)
+                await connection.execute("reset role; drop role stranger")
+            assert until == before - MARGIN
+        finally:
+            await database.close()
+            await other.close()
 
 
 async def test_where_the_databases_clock_was_set_back_a_sweep_looks_at_everything(

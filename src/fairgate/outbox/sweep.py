@@ -45,6 +45,7 @@ class Lost(Protocol):
     async def time(self) -> datetime: ...
     async def complete_until(self) -> datetime | None: ...
     async def note_complete(self, until: datetime) -> None: ...
+    async def visible_until(self, before: datetime) -> datetime: ...
     async def send_again(self, since: datetime | None, before: datetime) -> Found: ...
 
 
@@ -79,9 +80,10 @@ class Sweep(Service):
         known = await self._lost.complete_until()
         # A clock that was set back stamps what comes now into a time that was complete by the former one.
         since = known if known is not None and known < before else None
+        # Asked first: a transaction stamps its rows before others can see them.
+        visible = await self._lost.visible_until(before)
         found = await self._lost.send_again(since, before)
-        # A transaction stamps its rows before others can see them.
-        await self._lost.note_complete((found.oldest or before) - MARGIN)
+        await self._lost.note_complete(min(visible, found.oldest or before))
         if found.count:
             log.warning("Kafka has lost what SQL promised; sent again", what=self._lost.name, count=found.count)
             self.signals["sent_again"].fire(found.count)
@@ -112,6 +114,12 @@ class _InSql:
     async def note_complete(self, until: datetime) -> None:
         async with self._database.connection() as connection:
             await self._database.queries.note_complete(connection, sweep=self.name, until=until)
+
+    async def visible_until(self, before: datetime) -> datetime:
+        """No row of before this moment can still appear; `before` at the latest."""
+        async with self._database.connection() as connection:
+            until: datetime = await self._database.queries.visible_until(connection, before=before, margin=MARGIN)
+        return until
 
 
 class LostAdmissions(_InSql):

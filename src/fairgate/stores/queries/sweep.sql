@@ -8,6 +8,18 @@ select complete_until from sweeps where name = :sweep;
 insert into sweeps (name, complete_until) values (:sweep, :until)
 on conflict (name) do update set complete_until = excluded.complete_until;
 
+-- name: visible_until$
+-- Up to :before, or where the oldest transaction of this moment began: what was stamped earlier can be seen from now on, or
+-- never. Where we may not see what somebody is at: :margin before.
+select least(
+    cast(:before as timestamptz),
+    min(coalesce(xact_start, case when state <> 'idle' or state is null
+                                  then cast(:before as timestamptz) - cast(:margin as interval) end))
+)
+from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid()
+  and coalesce(backend_type, 'client backend') = 'client backend';
+
 -- name: resend_lost_admissions^
 -- Admissions between :since (null: ever) and :before that have no ticket, and no message that was still to be sent then:
 -- into the outbox again, as runs of numbers that were admitted at one moment. → how many, and the oldest of all without a
@@ -42,7 +54,7 @@ select (select count(*) from lost) as count, (select min(admitted_at) from unset
 with untold as materialized (
     select t, t.issued_at, t.ticket_id from tickets t
     where t.issued_at < :before
-      and t.issued_at > greatest(cast(:since as timestamptz), cast(:before as timestamptz) - interval '1 day')
+      and t.issued_at >= greatest(cast(:since as timestamptz), cast(:before as timestamptz) - interval '1 day')
       and not exists (select from tickets_told k where k.ticket_id = t.ticket_id)
 ), announced as (
     select announce_ticket(u.t, :shard) from untold u
