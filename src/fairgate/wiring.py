@@ -129,7 +129,7 @@ def relay(links: Links, ready: Ready) -> list[Service]:
     publisher = Publisher(lambda: OrderedProducer(config, f"{links.owner}-journal"), "journal-producer")
     journal = Journal(
         *(JournalStore(links.line), links.book, shards, publisher, names.queue_journal),
-        awaited=links.joins_wait,
+        joins_wait=links.joins_wait,
     )
     ear = Listener(links.valkey, JOURNAL_CHANNEL, journal.heard, journal.sweep_soon)
     accounts = Accounts(links.database, links.line.channel)

@@ -114,6 +114,25 @@ async def test_entries_of_a_line_that_was_being_recovered_go_without_another_not
     assert (await ledger(config, event_id)).waiting({}, {}) == given
 
 
+async def test_who_leaves_does_not_wait_for_the_round_of_a_thousand_busy_lines(
+    config: Config, crowd: Fans, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_journal, "LINE_S", 3_600.0)
+    monkeypatch.setattr(outbox_journal, "ROUND_MAX_S", 3_600.0)
+    other = f"{event_id}-other"
+
+    for each in (event_id, other):
+        await crowd.create(each, state=LineState.PAUSED)
+    async with journaling(config) as journal:
+        async with journal.signals["journaled"].expect(1):
+            await join_all(crowd, event_id, ["a"])  # from now on the next round is an hour away
+        await join_all(crowd, other, ["c"])
+        async with journal.signals["journaled"].expect(1):
+            await crowd.queue.leave(event_id, "a")
+        assert (await ledger(config, other)).waiting({}, {}) == {}, "who joined waits for the round"
+    assert (await ledger(config, event_id)).waiting({}, {}) == {}
+
+
 async def test_a_journal_that_is_full_is_dropped_and_the_line_is_written_as_a_snapshot(
     config: Config, crowd: Fans, event_id: str
 ) -> None:

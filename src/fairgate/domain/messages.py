@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import msgspec
 
@@ -17,6 +17,11 @@ Id = Annotated[str, msgspec.Meta(pattern=rf"{ID_PATTERN}(?!\n)")]
 # What PostgreSQL's bigint and a browser's number can hold.
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Millis = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+
+# What decoding raises for bytes that are no such message.
+NOT_READABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+M = TypeVar("M", bound=msgspec.Struct)
 
 
 class TicketIssue(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -49,6 +54,15 @@ class TicketIssued(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="
 def issued_id(ticket_id: str) -> str:
     """The message id of the fact of this ticket."""
     return f"issued:{ticket_id}"
+
+
+def ids_aside(message: type[M]) -> type[M]:
+    """The same message, whose ids nobody has looked at: a pattern for each costs three times as much as all the rest.
+    Who reads many looks at the ids of all together (`domain/ids.py`).
+    """
+    ids = [(name, str) for name, kind in get_type_hints(message, include_extras=True).items() if kind == Id]
+    aside = msgspec.defstruct(f"{message.__name__}IdsAside", ids, bases=(message,), frozen=True, gc=False, kw_only=True)
+    return cast(type[M], aside)
 
 
 class NotificationMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fairgate.domain.ids import are_ids, are_ticket_ids, is_ticket_id
-from fairgate.domain.messages import NotificationMessage, TicketIssued
+from fairgate.domain.messages import NOT_READABLE, NotificationMessage, TicketIssued, ids_aside
 from fairgate.domain.words import DEFAULT_LOCALE, Words, words
 from fairgate.stores.inbox import RESERVED_PREFIX, TICKET_ISSUED, Note
 from fairgate.streams.dead_letters import Reason
@@ -19,19 +19,9 @@ PAYLOAD_MAX_BYTES = 16_384
 # Who reads it recurses, deeper in its stack than here: what is just readable here would stop every reader of the inbox.
 DATA_DEPTH_MAX = 32
 
-
-class _IdsAside(TicketIssued, frozen=True):
-    """Read without a look at the ids: a pattern for each costs three times as much as all the rest."""
-
-    user_id: str
-    event_id: str
-
-
 _issued = msgspec.json.Decoder(TicketIssued)
-_issued_ids_aside = msgspec.json.Decoder(_IdsAside)
+_issued_ids_aside = msgspec.json.Decoder(ids_aside(TicketIssued))
 _message = msgspec.json.Decoder(NotificationMessage)
-
-NOT_READABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Bad(NamedTuple):

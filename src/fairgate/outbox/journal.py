@@ -27,6 +27,7 @@ from fairgate.lifecycle import Service
 from fairgate.stores.journal import KINDS, Entry, JournalStore, Reached, Taken
 from fairgate.stores.leases import Shards
 from fairgate.stores.lines import LineBook
+from fairgate.stores.stirred import said_stirred
 from fairgate.streams.producer import Headers
 from fairgate.streams.publisher import Publisher
 
@@ -37,8 +38,9 @@ SWEEP_S = 2.0
 # Rounds begin this far apart: a rush is worth one request to the brokers, not ten small ones that each copies twice.
 # After a quiet moment nobody waits for it.
 ROUND_S = 0.1
-# And the further, the more lines a round had: of a thousand, each has several joins to take then, not one.
-LINE_S = 0.0005
+# And the further, the more lines a round had: of a thousand, each has several joins to take then, not one. In between
+# go those lines that somebody waits for.
+LINE_S, ROUND_MAX_S = 0.001, 2.0
 # Where joins are answered when Kafka has them, however many lines there are.
 AWAITED_ROUND_S = 0.025
 # A line that this process knows to be older or newer than the server does: the next notice of it may be far away.
@@ -52,7 +54,7 @@ USERS_MAX = 5_000
 
 
 class Journal(Service):
-    """`awaited`: joins are answered when Kafka has them. Signals: `journaled` (entries), `snapshots`, `gaps`."""
+    """`joins_wait`: joins are answered when Kafka has them. Signals: `journaled` (entries), `snapshots`, `gaps`."""
 
     name = "journal"
 
@@ -64,20 +66,24 @@ class Journal(Service):
         publisher: Publisher,
         topic: str,
         *,
-        awaited: bool = False,
+        joins_wait: bool = False,
     ) -> None:
         super().__init__()
         self._store, self._book, self._shards = store, book, shards
         self._publisher, self._topic = publisher, topic
-        self._awaited, self._apart_s = awaited, 0.0
+        self._joins_wait, self._apart_s = joins_wait, 0.0
         self._stirred: set[str] = set()
+        self._awaited: set[str] = set()  # of these, those that somebody waits for
         # What Kafka has and Valkey is still to forget: with the next round, one call for both.
         self._reached: dict[str, Reached] = {}
-        self._swept_at = self._round_at = float("-inf")
+        self._swept_at = self._round_at = self._between_at = float("-inf")
 
-    def heard(self, event_ids: str) -> None:
-        """These lines' journals have new entries; a space between two."""
-        self._stirred.update(event_ids.split(" "))
+    def heard(self, message: str) -> None:
+        """Some lines' journals have new entries."""
+        for event_id, awaited in said_stirred(message):
+            self._stirred.add(event_id)
+            if awaited:
+                self._awaited.add(event_id)
         self.wake.set()
 
     def sweep_soon(self) -> None:
@@ -87,11 +93,7 @@ class Journal(Service):
 
     async def run_once(self) -> bool:
         await self._sweep()
-        await asyncio.sleep(max(0.0, self._round_at + self._apart_s - time.monotonic()))
-        self._round_at = time.monotonic()
-        lines = self._ours(self._stirred)
-        self._apart_s = AWAITED_ROUND_S if self._awaited else max(ROUND_S, LINE_S * len(lines))
-        self._stirred.clear()
+        lines = await self._next_round()
         try:
             more, stale = await self._move(lines)
         except Exception:
@@ -105,6 +107,26 @@ class Journal(Service):
         await self._publisher.close()
 
     # ---- which lines
+
+    async def _next_round(self) -> list[Line]:
+        """All that have entries, when their time has come; and before that, those that somebody waits for."""
+        next_at = self._round_at + self._apart_s
+        while (now := time.monotonic()) < next_at and not self.stopping:
+            between_at = self._between_at + ROUND_S
+            if self._awaited and now >= between_at:
+                self._between_at = now
+                return self._going(self._awaited)
+            await self.wake.wait((min(next_at, between_at) if self._awaited else next_at) - now)
+        self._round_at = self._between_at = now
+        lines = self._going(self._stirred)
+        self._apart_s = AWAITED_ROUND_S if self._joins_wait else min(max(ROUND_S, LINE_S * len(lines)), ROUND_MAX_S)
+        return lines
+
+    def _going(self, event_ids: set[str]) -> list[Line]:
+        lines, gone = self._ours(event_ids), set(event_ids)
+        self._stirred -= gone
+        self._awaited -= gone
+        return lines
 
     def _ours(self, among: Iterable[str] | None = None) -> list[Line]:
         held = self._shards.epochs

@@ -128,9 +128,11 @@ class LostAdmissions(_InSql):
     name = "lost-admissions"
 
     async def send_again(self, since: datetime | None, before: datetime) -> Found:
+        queries, which = self._database.queries, {"since": since, "before": before}
         async with self._database.transaction() as connection:
-            query = self._database.queries.resend_lost_admissions
-            return Found(**await query(connection, since=since, before=before, limit=CHUNK))
+            if await queries.all_settled(connection, **which):
+                return Found(0, None)
+            return Found(**await queries.resend_lost_admissions(connection, **which, limit=CHUNK))
 
 
 class UntoldTickets(_InSql):
@@ -139,6 +141,9 @@ class UntoldTickets(_InSql):
     name = "untold-tickets"
 
     async def send_again(self, since: datetime | None, before: datetime) -> Found:
+        queries, which = self._database.queries, {"since": since, "before": before}
         async with self._database.transaction() as connection:
-            query = self._database.queries.reannounce_untold_tickets
-            return Found(**await query(connection, since=since, before=before, limit=CHUNK, shard=SWEEPING_SHARD))
+            if await queries.all_told(connection, **which):
+                return Found(0, None)
+            again = queries.reannounce_untold_tickets
+            return Found(**await again(connection, **which, limit=CHUNK, shard=SWEEPING_SHARD))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fairgate.domain.ids import LOBBY
 
 WAKE_CHANNEL = "fairgate:wake"  # a join into an empty line wakes admission: the message is the event id
-JOURNAL_CHANNEL = "fairgate:journal"  # these journals have new entries: event ids, with a space between them
+JOURNAL_CHANNEL = "fairgate:journal"  # these journals have new entries (stores/stirred.py)
 JOURNALED_CHANNEL = "fairgate:journaled"  # Kafka has journals up to here: "<event id> <stream id> <fence>", a line each
 SESSIONS_GENERATION = "sessions:generation"
 LIVE_PROCESSES = "live:processes"  # ZSET: live process id → heartbeat (epoch s)

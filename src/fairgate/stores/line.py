@@ -103,7 +103,7 @@ class LineStore:
         ]
 
     def _joined(self, line: Line, fence: str, answer: Any) -> Answered:
-        return self._journaling(line, _answered(answer, fence))
+        return self._journaling(line, _answered(answer, fence), awaited=False)
 
     async def positions(self, line: Line, users: Sequence[str]) -> list[Place]:
         """Where each stands, in their order; status `none` where Valkey does not know. At most `READS_MAX` users."""
@@ -128,12 +128,12 @@ class LineStore:
             [k.line, k.claims, k.state, k.outcomes, k.journal],
             [fence, user_id, self._journal_max_bytes],
         )
-        return self._journaling(line, _answered(answer, fence))
+        return self._journaling(line, _answered(answer, fence), awaited=True)
 
-    def _journaling(self, line: Line, answered: Answered) -> Answered:
+    def _journaling(self, line: Line, answered: Answered, *, awaited: bool) -> Answered:
         """What these places rest on may be new: the relay is told."""
         if answered.journal_id:
-            self._stirred.add(line.event_id)
+            self._stirred.add(line.event_id, awaited=awaited)
         return answered
 
     async def board(self, line: Line, steps: int) -> Board:

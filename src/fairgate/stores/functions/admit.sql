@@ -102,6 +102,7 @@ set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
+    v_event constant fairgate_id := p_event;  -- an id once, not once a row
     v_count constant bigint := cardinality(p_sequences);
     v_now timestamptz;
     v_line record;
@@ -118,7 +119,7 @@ begin
 
     begin
         insert into admissions (event_id, number, user_id, sequence, source, admitted_at)
-        select p_event, v_line.next_number + c.place - 1, c.user_id, c.sequence, 'line', v_now
+        select v_event, v_line.next_number + c.place - 1, c.user_id, c.sequence, 'line', v_now
         from unnest(string_to_array(p_users, chr(10)), p_sequences) with ordinality as c (user_id, sequence, place)
         where (select true from admissions a where a.event_id = p_event and a.user_id = c.user_id limit 1) is null
           and (select true from departures d

@@ -63,8 +63,7 @@ local scores = redis.call('ZMSCORE', KEYS[1], unpack(users))
 local claims = redis.call('ZCARD', KEYS[3]) > 0 and redis.call('ZMSCORE', KEYS[3], unpack(users)) or {}
 local outcomes = redis.call('HMGET', KEYS[5], unpack(users))
 local open = state[2] == 'open' or state[2] == 'paused'
-local given = tonumber(redis.call('GET', KEYS[2]) or '0')
-local size, added, new, fresh, place = before + rejoined, {}, {}, {}, {}
+local size, new, fresh, nth, unnumbered = before + rejoined, {}, {}, {}, {}
 local answer = {0, state[9] == '1' and 1 or 0, ''}
 
 local function final(outcome)
@@ -81,8 +80,8 @@ for i, user in ipairs(users) do
     sequence, position = tonumber(scores[i]), redis.call('ZRANK', KEYS[1], user) + 1
   elseif claims[i] then
     sequence, position = tonumber(claims[i]), state[4] == '1' and 1 or 0
-  elseif place[user] then
-    sequence, position = place[user][1], place[user][2]
+  elseif nth[user] then
+    position = size + nth[user]
   elseif outcomes[i] and final(outcomes[i]) then
     sequence, position = outcomes[i], -3
   elseif not open then
@@ -90,20 +89,23 @@ for i, user in ipairs(users) do
   elseif state[3] == '1' then
     sequence, position = 0, -2
   else
-    given, size = given + 1, size + 1
-    sequence, position = first + given, size
-    place[user] = {sequence, position}
-    added[#added + 1] = string.format('%.0f', sequence)
-    added[#added + 1] = user
     new[#new + 1] = user
+    nth[user], position = #new, size + #new
     fresh[#fresh + 1] = outcomes[i] and user or nil
   end
-  answer[#answer + 1] = sequence
+  if not sequence then unnumbered[#answer + 1] = nth[user] end
+  answer[#answer + 1] = sequence or 0
   answer[#answer + 1] = position
 end
 
 if #new > 0 then
-  redis.call('SET', KEYS[2], string.format('%.0f', given))
+  local last_before = first + redis.call('INCRBY', KEYS[2], #new) - #new
+  local added = {}
+  for i, user in ipairs(new) do
+    added[2 * i - 1], added[2 * i] = string.format('%.0f', last_before + i), user
+  end
+  for at, i in pairs(unnumbered) do answer[at] = last_before + i end
+  size = size + #new
   redis.call('ZADD', KEYS[1], unpack(added))
   if #fresh > 0 then redis.call('HDEL', KEYS[5], unpack(fresh)) end
   note('j', added[1] .. ' ' .. table.concat(new, ' '))

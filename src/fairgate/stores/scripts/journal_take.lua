@@ -7,15 +7,11 @@
 local state = redis.call('HMGET', KEYS[2], 'fence', 'era', 'journal_last', 'snapshot_at', 'journal_bytes')
 if state[1] ~= ARGV[1] then return redis.error_reply('FGSTALE the line is not prepared here') end
 if ARGV[3] ~= '' then
-  local bytes, ids = tonumber(state[5] or '0'), {}
-  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', ARGV[3])) do
-    local text = entry[2][2]
-    bytes = bytes - #string.sub(text, string.find(text, ' ', 1, true) + 1) - 32
-    ids[#ids + 1] = entry[1]
-  end
-  if #ids > 0 then redis.call('XDEL', KEYS[1], unpack(ids)) end
-  if redis.call('XLEN', KEYS[1]) == 0 then bytes = 0 end
-  redis.call('HSET', KEYS[2], 'journaled', ARGV[3], 'journal_bytes', math.max(bytes, 0))
+  local before, ms, last = redis.call('XLEN', KEYS[1]), string.match(ARGV[3], '^(%d+)%-(%d+)$')
+  local left = before - redis.call('XTRIM', KEYS[1], 'MINID', ms .. '-' .. string.format('%.0f', last + 1))
+  -- Of the bytes as many go as of the entries: it is a bound, and an empty journal has none.
+  local bytes = left == 0 and 0 or math.floor(tonumber(state[5] or '0') * left / before)
+  redis.call('HSET', KEYS[2], 'journaled', ARGV[3], 'journal_bytes', bytes)
 end
 local answer = {tonumber(state[2] or '0'), state[3] == '+' and 1 or 0, tonumber(state[4] or '0')}
 for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', ARGV[2])) do
