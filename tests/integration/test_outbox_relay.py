@@ -301,6 +301,8 @@ async def test_what_a_transaction_under_way_may_have_stamped_is_looked_at_again(
             async with other.transaction() as connection:
                 began = await connection.fetchval("select now()")
                 earlier, later = began - timedelta(seconds=1), await lost.time()
+                assert await lost.visible_until(later) == later, "who has not written has stamped nothing"
+                await connection.execute("select pg_current_xact_id()")
                 assert await lost.visible_until(earlier) == earlier
                 assert await lost.visible_until(later) == began
             assert await lost.visible_until(later) == later

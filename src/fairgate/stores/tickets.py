@@ -71,20 +71,18 @@ class TicketStore:
         """One outcome per order, in order, all in one transaction. Raises `DataRefused`, `Unavailable`."""
         events, users = [order.issue.event_id for order in orders], [order.issue.user_id for order in orders]
         sources, ids = [order.source for order in orders], ticket_ids(len(orders))
-        whole = {
+        numbers = {
             "sequences": [order.issue.sequence for order in orders],
             "numbers": [order.issue.number for order in orders],
         }
+        queries = self._database.queries
         async with self._database.connection() as connection:
             with _refusals():
-                issued = await self._database.queries.settle_all(
-                    connection, ids=ids, users=lines_of(users), sources=lines_of(sources), **_once_each(events), **whole
-                )
+                lines = {"users": lines_of(users), "sources": lines_of(sources)}
+                issued = await queries.settle_all(connection, ids=ids, **_once_each(events), **lines, **numbers)
                 if issued:
                     return _all_issued(orders, ids, issued)
-                rows = await self._database.queries.settle(
-                    connection, events=events, users=users, sources=sources, **whole
-                )
+                rows = await queries.settle(connection, events=events, users=users, sources=sources, **numbers)
             outcomes: list[Outcome] = [UnknownAdmission()] * len(orders)
             for row in rows:
                 index = row["ordinal"] - 1

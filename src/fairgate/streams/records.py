@@ -12,7 +12,8 @@ Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 Where: TypeAlias = tuple[str, int]  # topic, partition
 
 
-# Of a batch's records every so-many-th says how large the headers of all are.
+# Of a batch's records every so-many-th says how large the headers of all are. A large one may hide between them in one
+# batch, many cannot, and it takes many to fill the memory.
 HEADERS_WEIGHED_EACH = 64
 
 

@@ -9,13 +9,13 @@ insert into sweeps (name, complete_until) values (:sweep, :until)
 on conflict (name) do update set complete_until = excluded.complete_until;
 
 -- name: visible_until$
--- Up to :before, or where the oldest transaction of this moment began: what was stamped earlier can be seen from now on, or
--- never. Where we may not see what somebody is at: :margin before.
-select least(
-    cast(:before as timestamptz),
-    min(coalesce(xact_start, case when state <> 'idle' or state is null
-                                  then cast(:before as timestamptz) - cast(:margin as interval) end))
-)
+-- Up to :before, or where the oldest transaction began that has written by now: what was stamped earlier can be seen from now
+-- on, or never, since a row is stamped when its transaction has its number. Where we may not see what somebody is at: :margin
+-- before.
+select least(cast(:before as timestamptz), min(case
+    when backend_xid is not null then coalesce(xact_start, cast(:before as timestamptz) - cast(:margin as interval))
+    when state is null or state = 'disabled' then cast(:before as timestamptz) - cast(:margin as interval)
+end))
 from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid()
   and coalesce(backend_type, 'client backend') = 'client backend';
