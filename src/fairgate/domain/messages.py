@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import cache
+from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import msgspec
 
-from fairgate.domain.ids import ID_PATTERN
+from fairgate.domain.ids import ID_PATTERN, are_ids
 
 # Python's `$` would let a line's end pass behind the id.
 Id = Annotated[str, msgspec.Meta(pattern=rf"{ID_PATTERN}(?!\n)")]
@@ -56,13 +58,23 @@ def issued_id(ticket_id: str) -> str:
     return f"issued:{ticket_id}"
 
 
-def ids_aside(message: type[M]) -> type[M]:
-    """The same message, whose ids nobody has looked at: a pattern for each costs three times as much as all the rest.
-    Who reads many looks at the ids of all together (`domain/ids.py`).
+def reader_of_many(message: type[M]) -> Callable[[Iterable[bytes]], list[M]]:
+    """Reads many of a kind, or none of them where one cannot be read. The ids of all are looked at together: a pattern
+    for each costs three times as much as all the rest.
     """
-    ids = [(name, str) for name, kind in get_type_hints(message, include_extras=True).items() if kind == Id]
-    aside = msgspec.defstruct(f"{message.__name__}IdsAside", ids, bases=(message,), frozen=True, gc=False, kw_only=True)
-    return cast(type[M], aside)
+    ids = [name for name, kind in get_type_hints(message, include_extras=True).items() if kind == Id]
+    plain = [(name, str) for name in ids]
+    aside = msgspec.defstruct(message.__name__, plain, bases=(message,), frozen=True, gc=False, kw_only=True)
+    decode, of_each = msgspec.json.Decoder(cast(type[M], aside)).decode, [attrgetter(name) for name in ids]
+
+    def read(values: Iterable[bytes]) -> list[M]:
+        try:
+            messages = [decode(value) for value in values]
+        except NOT_READABLE:
+            return []
+        return messages if all(are_ids(set(map(of, messages))) for of in of_each) else []
+
+    return read
 
 
 class NotificationMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

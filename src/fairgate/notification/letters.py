@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fairgate.domain.ids import are_ids, are_ticket_ids, is_ticket_id
-from fairgate.domain.messages import NOT_READABLE, NotificationMessage, TicketIssued, ids_aside
+from fairgate.domain.ids import are_ticket_ids, is_ticket_id
+from fairgate.domain.messages import NOT_READABLE, NotificationMessage, TicketIssued, reader_of_many
 from fairgate.domain.words import DEFAULT_LOCALE, Words, words
 from fairgate.stores.inbox import RESERVED_PREFIX, TICKET_ISSUED, Note
 from fairgate.streams.dead_letters import Reason
@@ -20,7 +20,7 @@ PAYLOAD_MAX_BYTES = 16_384
 DATA_DEPTH_MAX = 32
 
 _issued = msgspec.json.Decoder(TicketIssued)
-_issued_ids_aside = msgspec.json.Decoder(ids_aside(TicketIssued))
+_many_issued = reader_of_many(TicketIssued)
 _message = msgspec.json.Decoder(NotificationMessage)
 
 
@@ -50,24 +50,12 @@ class Message(NamedTuple):
 
 def read_all(records: Sequence[Record], *, issued_topic: str) -> Sequence[Issued | Message | Bad]:
     """Each as `read` sorts it; which looks at each where they are not all facts of tickets."""
-    facts = _facts(records) if all(record.topic == issued_topic for record in records) else []
-    if facts:
+    facts: list[TicketIssued] = []
+    if all(record.topic == issued_topic for record in records):
+        facts = _many_issued(record.value or b"" for record in records)
+    if facts and are_ticket_ids(fact.ticket_id for fact in facts):
         return [Issued(record, fact) for record, fact in zip(records, facts, strict=True)]
     return [read(record, issued_topic=issued_topic) for record in records]
-
-
-def _facts(records: Sequence[Record]) -> Sequence[TicketIssued]:
-    """What they say, or nothing where one cannot be read."""
-    try:
-        facts = [_issued_ids_aside.decode(record.value or b"") for record in records]
-    except NOT_READABLE:
-        return []
-    good = (
-        are_ids({fact.event_id for fact in facts})
-        and are_ids([fact.user_id for fact in facts])
-        and are_ticket_ids([fact.ticket_id for fact in facts])
-    )
-    return facts if good else []
 
 
 def read(record: Record, *, issued_topic: str) -> Issued | Message | Bad:

@@ -8,14 +8,13 @@ from functools import lru_cache
 
 import msgspec
 
-from fairgate.domain.ids import are_ids
 from fairgate.domain.messages import (
     NOT_READABLE,
     TicketIssue,
     TicketIssued,
     cloud_event_headers,
-    ids_aside,
     issued_id,
+    reader_of_many,
 )
 from fairgate.domain.ticket import Ticket, TicketStatus
 from fairgate.stores.tickets import Order
@@ -27,7 +26,7 @@ TRACE_MAX_BYTES = 512
 
 EPOCH, MILLISECOND = datetime.fromtimestamp(0, UTC), timedelta(milliseconds=1)
 _decode = msgspec.json.Decoder(TicketIssue).decode
-_decode_ids_aside = msgspec.json.Decoder(ids_aside(TicketIssue)).decode
+_decode_many = reader_of_many(TicketIssue)
 _encoder = msgspec.json.Encoder()
 
 
@@ -39,11 +38,8 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 def orders_of(records: Sequence[Record], topic_id: str) -> Sequence[Order | Unreadable]:
     """What each asks for; `order_of` looks at each where they are not all orders."""
-    try:
-        issues = [_decode_ids_aside(record.value or b"") for record in records]
-    except NOT_READABLE:
-        issues = []
-    if issues and are_ids({issue.event_id for issue in issues}) and are_ids([issue.user_id for issue in issues]):
+    issues = _decode_many(record.value or b"" for record in records)
+    if issues:
         return [Order(issue, _source(record, topic_id)) for issue, record in zip(issues, records, strict=True)]
     return [order_of(record, topic_id) for record in records]
 
@@ -99,10 +95,7 @@ def fact_of(ticket: Ticket) -> TicketIssued:
 
 def _trace(cause: Record) -> Headers:
     """The last of each, within the bound."""
-    carried = [header for header in cause.headers if header[0] in TRACE_HEADERS]
-    if not carried:
-        return carried
-    found = {name: value for name, value in carried if value}
+    found = {name: value for name, value in cause.headers if name in TRACE_HEADERS and value}
     return [(name, value) for name, value in found.items() if len(value) <= TRACE_MAX_BYTES]
 
 
