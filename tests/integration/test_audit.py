@@ -25,10 +25,11 @@ PATIENCE_S = 60.0
 async def audit(crowd: Fans, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Audit]:
     """Quicker to believe than in production, by the same rule."""
     monkeypatch.setattr(module, "LASTS_S", 0.3)
+    monkeypatch.setattr(module, "EVERY_S", 0.05)
+    monkeypatch.setattr(module, "LINE_S", 0.0)
     name = f"audit-{uuid.uuid4().hex[:6]}"
     shards = Shards(crowd.database, name, name, name, SHARDS)
     audit = Audit(Accounts(crowd.database, crowd.store.channel), shards, "nobody-measures-this")
-    audit.idle_s = 0.05
     await shards.start()
     await audit.start()
     yield audit

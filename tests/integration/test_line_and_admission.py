@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
+from fairgate.admission.admit import BLOCKED_S, TOGETHER_MAX
+from fairgate.admission.pace import Bound
 from fairgate.domain.line import LineState, generation_of
 from fairgate.domain.place import Place, Status
 from fairgate.errors import LineNotOpen, StaleEpoch, UnknownLine
@@ -245,6 +248,54 @@ async def test_who_joined_unheard_before_a_claim_is_admitted_in_the_very_next_ro
     assert len(await admissions(crowd, event_id)) == 2
     await keeper.shards.teardown()
     await keeper.stop()
+
+
+async def test_a_paused_line_is_left_alone_until_it_is_opened(crowd: Fans, keeper: Gatekeeper, event_id: str) -> None:
+    """A thousand paused lines full of people must not be looked at again and again."""
+    await crowd.create(event_id, state=LineState.PAUSED)
+    await crowd.join(event_id, "a")
+    async with asyncio.timeout(20):
+        while not left_alone(keeper, event_id):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    async with keeper.admission.signals["admitted"].expect(1, 20):
+        await crowd.lines.open(event_id)
+    assert (await crowd.position(event_id, "a")).status is Status.ADMITTED
+
+
+def left_alone(keeper: Gatekeeper, event_id: str) -> bool:
+    """Nobody looks at this paused line soon."""
+    owned = keeper.owner.get(event_id)
+    return owned is not None and owned.bound is Bound.OPERATOR and owned.due_at > time.monotonic() + BLOCKED_S
+
+
+async def test_a_line_without_a_token_keeps_no_other_waiting(crowd: Fans, keeper: Gatekeeper, event_id: str) -> None:
+    await crowd.create(event_id, rate=0.001, burst=1)
+    await crowd.create(f"{event_id}-quick", rate=1_000, burst=10)
+    async with keeper.admission.signals["admitted"].expect(1, 20):
+        await asyncio.gather(*(crowd.join(event_id, f"u{i}") for i in range(3)))
+    async with keeper.admission.signals["admitted"].expect(1, 20):
+        await crowd.join(f"{event_id}-quick", "a")
+    slow = keeper.owner.get(event_id)
+    assert slow is not None and slow.bound is Bound.RATE and slow.due_at > time.monotonic() + 100
+    assert len(await admissions(crowd, event_id)) == 1
+
+
+async def test_more_lines_than_are_admitted_together_lose_nobody(
+    crowd: Fans, keeper: Gatekeeper, event_id: str
+) -> None:
+    """All open at once, so that one round has them all."""
+    events = [f"{event_id}-{i}" for i in range(TOGETHER_MAX + 20)]
+    for event in events:
+        await crowd.lines.create(event, state=LineState.PAUSED, rate=1_000, burst=10)
+    for event in events:
+        await crowd.until_ready(event)
+    await asyncio.gather(*(crowd.join(event, user) for event in events for user in ("a", "b")))
+    async with keeper.admission.signals["admitted"].expect(2 * len(events), 60):
+        for event in events:
+            await crowd.lines.open(event)
+    for event in events:
+        rows = await admissions(crowd, event)
+        assert [(row["number"], row["user_id"]) for row in rows] == [(1, "a"), (2, "b")]
 
 
 async def test_the_rate_is_kept_over_a_window(crowd: Fans, keeper: Gatekeeper, event_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 
@@ -39,8 +40,12 @@ IDLE_S = 0.5
 # The board is read each second.
 SHOWN_S = 0.5
 
-# Where nothing can pass, look again this often; a returned ticket rings at once.
-BLOCKED_S = 0.25
+# Where nothing can pass, look again this often; a returned ticket rings at once. What an operator ends comes with new
+# settings, and those make the line due.
+BLOCKED_S, PAUSED_S = 0.25, 5.0
+
+# Lines that are admitted together. Of many, the next are claimed while these are written.
+TOGETHER_MAX = 100
 
 
 class Admission(Service):
@@ -68,6 +73,7 @@ class Admission(Service):
         owned = self._owner.get(event_id)
         if owned is not None:
             owned.waiting, owned.stirred = max(1, owned.waiting), True
+            owned.make_due()
         self.wake.set()
 
     def stock_changed(self, event_id: str) -> None:
@@ -75,6 +81,7 @@ class Admission(Service):
         owned = self._owner.get(event_id)
         if owned is not None:
             owned.stock.read_at = float("-inf")
+            owned.make_due()
             if owned.line.sold_out:
                 self._returned.add(event_id)
         self.wake.set()
@@ -85,22 +92,32 @@ class Admission(Service):
         await self._owner.sweep()
         await self._reopen()
         busy = [owned for owned in self._owner.lines if owned.has_someone and not owned.recovering]
-        if not busy:
-            await self._show([])
-            self.idle_s = IDLE_S
-            return False
-        await self._read_load(busy)
+        now = time.monotonic()
+        due = [owned for owned in busy if owned.due_at <= now]
+        if due:
+            await self._look(due, now)
+        await self._show()
+        next_at = min((owned.due_at for owned in busy if owned.has_someone), default=math.inf)
+        self.idle_s = max(0.0, min(IDLE_S, next_at - time.monotonic()))
+        return self.idle_s == 0.0
+
+    async def _look(self, due: Sequence[Owned], now: float) -> None:
+        """Whoever can pass does. The other lines are left alone: of a thousand, few have a token just now."""
+        for owned in due:
+            owned.due_at = now
+        await self._read_load(due)
         share, _ = self._bounds.slowed(self._load)
-        paces = [(owned, self._pace(owned, share)) for owned in busy if not is_over(owned)]
-        passing = [(owned, pace) for owned, pace in paces if pace.places > 0]
-        over = [owned for owned in busy if is_over(owned)]
-        for owned in over:
+        for owned in [owned for owned in due if is_over(owned)]:
+            owned.bound = Bound.NONE
             self.signals["departed"].fire(await depart(self._steps, owned))
+        paces = [(owned, self._pace(owned, share)) for owned in due if not is_over(owned)]
+        passing = [(owned, pace) for owned, pace in paces if pace.places > 0]
         if passing:
             await self._admit(passing)
-        await self._show(paces)
-        self.idle_s = _pause_s(paces, share)
-        return bool(over) or any(_is_not_done(owned, pace) for owned, pace in passing)
+        ended = time.monotonic()
+        for owned, pace in paces:
+            if owned.due_at == now:  # nobody has rung meanwhile
+                owned.due_at = ended + _wait_s(owned, pace, share)
 
     async def teardown(self) -> None:
         await self._steps.close()
@@ -119,22 +136,23 @@ class Admission(Service):
             batch_max=BATCH_MAX,
         )
         telemetry.ADMISSION_BOUND.labels(pace.bound.value).inc()
+        owned.bound = pace.bound
         return pace
 
-    async def _show(self, paces: Sequence[tuple[Owned, Pace]]) -> None:
+    async def _show(self) -> None:
         """Which bound decides in each line. Seldom: a bound may change with every round."""
-        decided = {owned.line.event_id: pace.bound for owned, pace in paces}
         now, due = time.monotonic(), []
         for owned in self._owner.lines:
-            owned.bound = decided.get(owned.line.event_id, Bound.NONE)
+            if not owned.has_someone or owned.recovering:
+                owned.bound = Bound.NONE
             if owned.bound != owned.shown and now - owned.shown_at >= SHOWN_S:
                 owned.shown_at = now
                 due.append(self._steps.show(owned))
         await asyncio.gather(*due)
 
-    async def _read_load(self, busy: Sequence[Owned]) -> None:
+    async def _read_load(self, due: Sequence[Owned]) -> None:
         now = time.monotonic()
-        stale = [owned for owned in busy if now - owned.stock.read_at >= STOCK_S]
+        stale = [owned for owned in due if now - owned.stock.read_at >= STOCK_S]
         connection = await self._steps.connection()
         with translated():
             if stale:
@@ -170,17 +188,19 @@ class Admission(Service):
     # ---- 3, 4, 5
 
     async def _admit(self, passing: Sequence[tuple[Owned, Pace]]) -> None:
+        parts = [passing[start : start + TOGETHER_MAX] for start in range(0, len(passing), TOGETHER_MAX)]
+        ended = await asyncio.gather(*map(self._admit_together, parts), return_exceptions=True)
+        for error in filter(None, ended):
+            raise error
+
+    async def _admit_together(self, passing: Sequence[tuple[Owned, Pace]]) -> None:
         claimed = await asyncio.gather(*(self._steps.claim(owned, pace.places) for owned, pace in passing))
         batches = [(owned, claims) for (owned, _), claims in zip(passing, claimed, strict=True) if claims]
-        if batches:
-            became = await self._steps.admit(batches)
-            await asyncio.gather(
-                *(
-                    self._settle(owned, became[owned.line.event_id])
-                    for owned, _ in batches
-                    if owned.line.event_id in became
-                )
-            )
+        if not batches:
+            return
+        became = await self._steps.admit(batches)
+        settled = [(owned, became[owned.line.event_id]) for owned, _ in batches if owned.line.event_id in became]
+        await asyncio.gather(*(self._settle(owned, became) for owned, became in settled))
 
     async def _settle(self, owned: Owned, became: Admitted) -> None:
         """Step 5 for one line. Who found nothing to reserve stays claimed: first next time."""
@@ -194,19 +214,14 @@ class Admission(Service):
         self.signals["admitted"].fire(became.admitted)
 
 
-def _pause_s(paces: Sequence[tuple[Owned, Pace]], share: float) -> float:
-    """Until the next whole token of any line, or until a look at what blocks."""
-    return min((_wait_s(owned, pace, share) for owned, pace in paces if owned.has_someone), default=IDLE_S)
-
-
 def _wait_s(owned: Owned, pace: Pace, share: float) -> float:
-    if pace.bound in (Bound.RATE, Bound.BATCH):
+    """Until the next whole token, or until a look at what blocks; not at all where more could pass at once: the batch
+    was full, or somebody joined before the claim, unheard.
+    """
+    if pace.bound is Bound.BATCH or (pace.bound is Bound.NONE and owned.has_someone):
+        return 0.0
+    if pace.bound is Bound.RATE:
         return max(TICK_S, next_token_s(owned.stock.tokens, owned.line.rate))
     if pace.bound.slows and share > 0:
         return min(BLOCKED_S, max(TICK_S, next_token_s(owned.stock.tokens, owned.line.rate * share)))
-    return BLOCKED_S
-
-
-def _is_not_done(owned: Owned, pace: Pace) -> bool:
-    """More could pass at once: the batch was full, or somebody joined before the claim, unheard."""
-    return pace.bound is Bound.BATCH or (pace.bound is Bound.NONE and owned.has_someone)
+    return PAUSED_S if pace.bound is Bound.OPERATOR else BLOCKED_S

@@ -37,6 +37,7 @@ class Owned:
         self.line, self.epoch, self.run_id = line, epoch, run_id
         self.waiting = self.claims = 0
         self.stirred = False
+        self.due_at = float("-inf")  # before that nobody can pass
         self.bound, self.shown, self.shown_at = Bound.NONE, "", float("-inf")  # what decides, and what the board says
         self.held_until = 0.0  # after a recovery, while clients show their tokens
         self.stock = Stock()
@@ -48,6 +49,10 @@ class Owned:
     @property
     def recovering(self) -> bool:
         return self.held_until > 0
+
+    def make_due(self) -> None:
+        """Something has changed: look at it with the next round."""
+        self.due_at = float("-inf")
 
 
 class Stock:

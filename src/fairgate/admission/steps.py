@@ -44,6 +44,7 @@ class Steps:
         self._database, self._owner, self._store, self._bell = database, owner, store, bell
         self._claims = ClaimStore(store)
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._writing = asyncio.Lock()
 
     async def claim(self, owned: Owned, count: int) -> list[Claim]:
         """3: at most `count` claims, oldest first; none where the line is not ours any more."""
@@ -59,6 +60,10 @@ class Steps:
 
     async def admit(self, batches: Sequence[Batch]) -> dict[str, Admitted]:
         """4: what became of the claims, by event. A line whose lease is lost is missing: nothing is written."""
+        async with self._writing:
+            return await self._admit(batches)
+
+    async def _admit(self, batches: Sequence[Batch]) -> dict[str, Admitted]:
         became: dict[str, Admitted] = {}
         others: list[Batch] = []
         for owned, claims in batches:

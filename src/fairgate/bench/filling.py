@@ -43,7 +43,7 @@ class Filler:
         """Until nothing of the line's journal is on its way any more."""
 
         async def empty() -> bool:
-            return not await self._journal.waits(self.line(event_id))
+            return not any(await self._journal.waits([self.line(event_id)]))
 
         await until(empty, JOURNALED_S, "the line's journal in Kafka")
 

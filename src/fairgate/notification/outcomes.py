@@ -6,6 +6,7 @@ take now is kept here, newest per user, and written when it is back.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -50,13 +51,21 @@ class Outcomes(Service):
         by_event: dict[str, list[tuple[str, Outcome]]] = defaultdict(list)
         for (event_id, user_id), outcome in self._pending.items():
             by_event[event_id].append((user_id, outcome))
-        for event_id, outcomes in by_event.items():
-            for start in range(0, len(outcomes), PER_CALL):
-                await self._write(event_id, outcomes[start : start + PER_CALL])
+        for start in range(0, max(map(len, by_event.values()), default=0), PER_CALL):
+            parts = [(event_id, outcomes[start : start + PER_CALL]) for event_id, outcomes in by_event.items()]
+            await self._write([(event_id, part) for event_id, part in parts if part])
         return False
 
-    async def _write(self, event_id: str, outcomes: list[tuple[str, Outcome]]) -> None:
-        await self._remember(event_id, outcomes)
+    async def _write(self, parts: Sequence[tuple[str, list[tuple[str, Outcome]]]]) -> None:
+        """All lines at once: a thousand with one outcome each are not worth a thousand journeys."""
+        ended = await asyncio.gather(*(self._remember(*part) for part in parts), return_exceptions=True)
+        for (event_id, outcomes), error in zip(parts, ended, strict=True):
+            if error is None:
+                self._forget(event_id, outcomes)
+        for error in filter(None, ended):
+            raise error
+
+    def _forget(self, event_id: str, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         for user_id, outcome in outcomes:
             if self._pending.get((event_id, user_id)) is outcome:
                 del self._pending[event_id, user_id]

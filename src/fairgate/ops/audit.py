@@ -29,7 +29,8 @@ from fairgate.telemetry import AUDIT_DIFFERENCE
 
 log = structlog.get_logger("fairgate.audit")
 
-EVERY_S = 3.0
+# The more lines, the more a look costs.
+EVERY_S, LINE_S, SELDOM_S = 3.0, 0.01, 10.0
 LOOKS, LASTS_S = 3, 10.0
 LAG_FRESH_S = 10.0
 
@@ -142,6 +143,7 @@ class Audit(Service):
         unread = await self._accounts.unread(self._topic, LAG_FRESH_S)
         events = await self._accounts.events()
         lines = await self._accounts.lines([event.event_id for event in events])
+        self.idle_s = min(max(EVERY_S, LINE_S * len(lines)), SELDOM_S)
         return differences(list(zip(events, lines, strict=True)), unread)
 
     def _judge(self, lasts: dict[Key, int]) -> None:

@@ -10,7 +10,6 @@ record that Kafka takes then ends the gap, and the line is written as a snapshot
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
@@ -137,7 +136,7 @@ class Journal(Service):
         if time.monotonic() - self._swept_at < SWEEP_S:
             return
         lines = self._ours()
-        found = await asyncio.gather(*(self._store.waits(line) for line in lines))
+        found = await self._store.waits(lines)
         self._stirred |= {line.event_id for line, waits in zip(lines, found, strict=True) if waits}
         self._swept_at = time.monotonic()
 

@@ -30,6 +30,10 @@ from fairgate.streams.topics import Names
 # A row is one message where a thousand lines admit one by one, and a thousand where one line drains.
 ROWS_MAX = 1_000
 
+# Each round costs the brokers a request to every leader and two copies of it, however many messages it has: the more
+# the last one had, the longer the next one gathers. A quiet day waits for nothing.
+GATHER_S, GATHER_S_PER_MESSAGE = 0.1, 0.0003
+
 # Kafka moves a partition's leader within this when a broker dies. Longer is a stall, and said to be one.
 STALL_S = 10.0
 # A producer goes on by itself where a leader is late. A new one has to be given its id first, which may take longer:
@@ -68,6 +72,7 @@ class Relay(Service):
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="relay-producer")
         self.sent = 0
+        self._gathers_until = 0.0
 
     async def run_once(self) -> bool:
         epochs = self._shards.epochs
@@ -76,6 +81,7 @@ class Relay(Service):
         if self._sender is None:
             await self._in_thread(self._get_ready)
         connection = await self._listening()
+        await asyncio.sleep(max(0.0, self._gathers_until - time.monotonic()))
         with translated():
             rows = await self._store.oldest_unsent(connection, list(epochs), ROWS_MAX)
         if not rows:
@@ -151,6 +157,7 @@ class Relay(Service):
     def _note(self, rows: Sequence[OutboxRow]) -> None:
         count = sum(len(row.payloads) for row in rows)
         self.sent += count
+        self._gathers_until = time.monotonic() + min(GATHER_S, GATHER_S_PER_MESSAGE * count)
         for row in rows:
             telemetry.PUBLISHED.labels(row.topic).inc(len(row.payloads))
         self.signals["sent"].fire(count)

@@ -110,15 +110,14 @@ class JournalStore:
         ended, *flat = await self._store.channel.run(_SCAN, [k.line, k.claims, k.state], [taken.fence, after, SCAN_MAX])
         return [user.decode() for user in flat[::2]], [int(score) for score in flat[1::2]], bool(ended)
 
-    async def waits(self, line: Line) -> bool:
-        """Whether there is anything to take, or a gap to close."""
-        k = self._store.keys(line.event_id)
+    async def waits(self, lines: Sequence[Line]) -> list[bool]:
+        """Of each, whether there is anything to take, or a gap to close."""
         await self._store.channel.connect()
-        last, entries = await asyncio.gather(
-            self._store.channel.command("HGET", k.state, "journal_last"),
-            self._store.channel.command("XLEN", k.journal),
-        )
-        return last == b"+" or int(entries) > 0
+        ask = self._store.channel.ask
+        keys = [self._store.keys(line.event_id) for line in lines]
+        asked = [ask(*words) for k in keys for words in (("HGET", k.state, "journal_last"), ("XLEN", k.journal))]
+        answers = await asyncio.gather(*asked)
+        return [last == b"+" or entries > 0 for last, entries in zip(answers[::2], answers[1::2], strict=True)]
 
     async def journaled(self, event_id: str) -> str:
         """The entry up to which Kafka has this line's journal; empty where nothing was said."""

@@ -30,8 +30,8 @@ log = structlog.get_logger("fairgate.ticketing")
 # Records that are settled and not yet in a transaction: as many as a batch has at most.
 GATHERED_MAX = 10_000
 # A transaction costs the brokers some 60 requests, however many records it has: the more the last one had, the longer
-# the next one gathers. A quiet day waits for nothing; 3,000 a second and more go in two or three a second.
-GATHER_S, GATHER_S_PER_RECORD = 0.4, 0.0003
+# the next one gathers. A quiet day waits for nothing; 2,000 a second and more go in two a second.
+GATHER_S, GATHER_S_PER_RECORD = 0.4, 0.0005
 # Between two tries while Kafka does not answer; each try waits for it on its own.
 REST_S = 0.2
 
