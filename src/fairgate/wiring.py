@@ -149,7 +149,7 @@ def ticketing(links: Links, ready: Ready) -> list[Service]:
 def notification(links: Links, ready: Ready) -> list[Service]:
     """`ticket-issued`, `notification` → inbox → channels."""
     names = Names(links.config.topic_prefix)
-    outcomes = Outcomes(links.line.remember)
+    outcomes = Outcomes(links.line.remember_each)
     stage = Notification(
         consumer=lambda: links.consumer(NOTIFICATION_GROUP, [names.ticket_issued, names.notification]),
         names=names,

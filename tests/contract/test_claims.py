@@ -11,7 +11,7 @@ from fairgate.domain.line import Line, LineState
 from fairgate.domain.place import Outcome, Status
 from fairgate.stores.accounts import Accounts
 from fairgate.stores.channel import Channel
-from fairgate.stores.claims import Claim, ClaimStore
+from fairgate.stores.claims import Claim, ClaimStore, Settled
 from fairgate.stores.line import LineStore
 from tests.conftest import Servers
 from tests.support.line import Fans, Gatekeeper
@@ -30,7 +30,7 @@ class Owner:
 
     async def clear(self, claims: Sequence[Claim], *, held: bool = False) -> None:
         outcomes = [(claim.user_id, Outcome(Status.ADMITTED, claim.sequence)) for claim in claims]
-        await self._claims.clear(self._line, self._epoch, "admitted", outcomes, held=held)
+        await self._claims.clear(Settled(self._line, self._epoch, "admitted", outcomes, held))
 
     async def claimed(self) -> list[str]:
         found = await self._store.channel.command("ZRANGE", self._keys.claims, 0, -1)

@@ -36,7 +36,7 @@ from fairgate.errors import Conflict, StaleEpoch
 from fairgate.stores import claims as stores_claims
 from fairgate.stores import line as stores_line
 from fairgate.stores.channel import Channel, Script
-from fairgate.stores.claims import Claim, ClaimStore
+from fairgate.stores.claims import Claim, ClaimStore, Settled
 from fairgate.stores.database import Database, lines_of, translated
 from fairgate.stores.line import LineStore
 from fairgate.stores.lines import read_line
@@ -342,7 +342,7 @@ class Protocol(RuleBasedStateMachine):
     def _clear(self, owner: Owner) -> None:
         held = any(row["outcome"] == "held" for row in owner.rows)
         outcomes = [(row["user_id"], self._outcome(row)) for row in owner.rows if row["outcome"] != "held"]
-        step = self.world.claims.clear(self.line, owner.epoch, "admitted", outcomes, held=held)
+        step = self.world.claims.clear(Settled(self.line, owner.epoch, "admitted", outcomes, held))
         refused = owner.epoch != self.valkey_epoch
         self._unless(refused, step)
         if refused:

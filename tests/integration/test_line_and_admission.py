@@ -8,6 +8,7 @@ import time
 import pytest
 
 from fairgate.admission.admit import BLOCKED_S, TOGETHER_MAX
+from fairgate.admission.owner import Owned
 from fairgate.admission.pace import Bound
 from fairgate.domain.line import LineState, generation_of
 from fairgate.domain.place import Place, Status
@@ -254,18 +255,21 @@ async def test_a_paused_line_is_left_alone_until_it_is_opened(crowd: Fans, keepe
     """A thousand paused lines full of people must not be looked at again and again."""
     await crowd.create(event_id, state=LineState.PAUSED)
     await crowd.join(event_id, "a")
-    async with asyncio.timeout(20):
-        while not left_alone(keeper, event_id):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until_left_alone(keeper, event_id, Bound.OPERATOR, BLOCKED_S)
     async with keeper.admission.signals["admitted"].expect(1, 20):
         await crowd.lines.open(event_id)
     assert (await crowd.position(event_id, "a")).status is Status.ADMITTED
 
 
-def left_alone(keeper: Gatekeeper, event_id: str) -> bool:
-    """Nobody looks at this paused line soon."""
-    owned = keeper.owner.get(event_id)
-    return owned is not None and owned.bound is Bound.OPERATOR and owned.due_at > time.monotonic() + BLOCKED_S
+async def until_left_alone(keeper: Gatekeeper, event_id: str, bound: Bound, for_s: float) -> None:
+    """Until this bound keeps who waits, and nobody looks at the line again within that time."""
+    async with asyncio.timeout(20):
+        while not ((owned := keeper.owner.get(event_id)) and owned.bound is bound and due_in_s(owned) > for_s):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def due_in_s(owned: Owned) -> float:
+    return owned.due_at - time.monotonic()
 
 
 async def test_a_line_without_a_token_keeps_no_other_waiting(crowd: Fans, keeper: Gatekeeper, event_id: str) -> None:
@@ -275,8 +279,7 @@ async def test_a_line_without_a_token_keeps_no_other_waiting(crowd: Fans, keeper
         await asyncio.gather(*(crowd.join(event_id, f"u{i}") for i in range(3)))
     async with keeper.admission.signals["admitted"].expect(1, 20):
         await crowd.join(f"{event_id}-quick", "a")
-    slow = keeper.owner.get(event_id)
-    assert slow is not None and slow.bound is Bound.RATE and slow.due_at > time.monotonic() + 100
+    await until_left_alone(keeper, event_id, Bound.RATE, 100)
     assert len(await admissions(crowd, event_id)) == 1
 
 

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from fairgate.config import Config
 from fairgate.domain.place import Outcome, Status
-from fairgate.errors import Unavailable
+from fairgate.errors import FairgateError, Unavailable
 from fairgate.notification.channels import Channels
 from fairgate.notification.dead_letters import DeadLetters
 from fairgate.notification.inbox import Inbox
@@ -49,10 +49,11 @@ class Remembered:
             raise Unavailable("on purpose")
         self.notes += await notes_for(user_ids)
 
-    async def remember(self, event_id: str, outcomes: Sequence[tuple[str, Outcome]]) -> None:
+    async def remember(self, known: Sequence[tuple[str, Sequence[tuple[str, Outcome]]]]) -> list[FairgateError | None]:
         if self.broken:
             raise Unavailable("on purpose")
-        self.outcomes |= {(event_id, user_id): outcome for user_id, outcome in outcomes}
+        self.outcomes |= {(event_id, user_id): outcome for event_id, users in known for user_id, outcome in users}
+        return [None] * len(known)
 
 
 class Stage:

@@ -7,23 +7,27 @@ from collections.abc import Sequence
 from fairgate.domain.messages import TicketIssued
 from fairgate.domain.place import Outcome
 from fairgate.domain.ticket import TicketStatus
-from fairgate.errors import Unavailable
+from fairgate.errors import FairgateError, Unavailable
 from fairgate.notification.outcomes import PER_CALL, Outcomes
 
 
 class Cache:
-    """What `LineStore.remember` is for this duty."""
+    """What `LineStore.remember_each` is for this duty."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
         self.known: dict[tuple[str, str], Outcome] = {}
         self.broken: set[str] = set()
 
-    async def remember(self, event_id: str, outcomes: Sequence[tuple[str, Outcome]]) -> None:
+    async def remember(self, known: Sequence[tuple[str, Sequence[tuple[str, Outcome]]]]) -> list[FairgateError | None]:
+        return [self._remember(*one) for one in known]
+
+    def _remember(self, event_id: str, outcomes: Sequence[tuple[str, Outcome]]) -> FairgateError | None:
         self.calls.append((event_id, len(outcomes)))
         if event_id in self.broken:
-            raise Unavailable("on purpose")
+            return Unavailable("on purpose")
         self.known |= {(event_id, user_id): outcome for user_id, outcome in outcomes}
+        return None
 
 
 def ticket(event_id: str, user_id: str) -> TicketIssued:

@@ -44,8 +44,13 @@ SHOWN_S = 0.5
 # settings, and those make the line due.
 BLOCKED_S, PAUSED_S = 0.25, 5.0
 
+# A round looks at each line that is ours: the more, the further apart. Of one nobody waits for it.
+LINE_S = 0.00005
+
 # Lines that are admitted together. Of many, the next are claimed while these are written.
 TOGETHER_MAX = 100
+
+_DECIDED = {bound: telemetry.ADMISSION_BOUND.labels(bound.value) for bound in Bound}
 
 
 class Admission(Service):
@@ -67,6 +72,7 @@ class Admission(Service):
         self._steps = Steps(database, owner, store, bell)
         self._bounds, self._load, self._load_at = bounds, Load(), float("-inf")
         self._returned: set[str] = set()
+        self._rests_until = float("-inf")
 
     def someone_joined(self, event_id: str) -> None:
         """An empty line has a waiter now."""
@@ -87,6 +93,7 @@ class Admission(Service):
         self.wake.set()
 
     async def run_once(self) -> bool:
+        await asyncio.sleep(max(0.0, self._rests_until - time.monotonic()))
         await self._owner.take_over()
         await self._owner.settle()
         await self._owner.sweep()
@@ -97,6 +104,7 @@ class Admission(Service):
         if due:
             await self._look(due, now)
         await self._show()
+        self._rests_until = time.monotonic() + LINE_S * len(self._owner.lines)
         next_at = min((owned.due_at for owned in busy if owned.has_someone), default=math.inf)
         self.idle_s = max(0.0, min(IDLE_S, next_at - time.monotonic()))
         return self.idle_s == 0.0
@@ -135,7 +143,7 @@ class Admission(Service):
             bounds=self._bounds,
             batch_max=BATCH_MAX,
         )
-        telemetry.ADMISSION_BOUND.labels(pace.bound.value).inc()
+        _DECIDED[pace.bound].inc()
         owned.bound = pace.bound
         return pace
 
@@ -194,24 +202,26 @@ class Admission(Service):
             raise error
 
     async def _admit_together(self, passing: Sequence[tuple[Owned, Pace]]) -> None:
-        claimed = await asyncio.gather(*(self._steps.claim(owned, pace.places) for owned, pace in passing))
+        claimed = await self._steps.claim_each([(owned, pace.places) for owned, pace in passing])
         batches = [(owned, claims) for (owned, _), claims in zip(passing, claimed, strict=True) if claims]
-        if not batches:
-            return
-        became = await self._steps.admit(batches)
-        settled = [(owned, became[owned.line.event_id]) for owned, _ in batches if owned.line.event_id in became]
-        await asyncio.gather(*(self._settle(owned, became) for owned, became in settled))
+        if batches:
+            became = await self._steps.admit(batches)
+            await self._settle(
+                [(owned, became[name]) for owned, _ in batches if (name := owned.line.event_id) in became]
+            )
 
-    async def _settle(self, owned: Owned, became: Admitted) -> None:
-        """Step 5 for one line. Who found nothing to reserve stays claimed: first next time."""
-        owned.stock.spend(became.admitted)
-        if became.held:
-            owned.stock.read_at = float("-inf")
+    async def _settle(self, settled: Sequence[tuple[Owned, Admitted]]) -> None:
+        """Step 5. Who found nothing to reserve stays claimed: first next time."""
+        for owned, one in settled:
+            owned.stock.spend(one.admitted)
+            if one.held:
+                owned.stock.read_at = float("-inf")
         failpoint("admission.rung")
-        await self._steps.clear(owned, "admitted", became.outcomes, held=became.held)
+        await self._steps.clear_each("admitted", settled)
         failpoint("admission.cleared")
-        telemetry.ADMISSIONS.inc(became.admitted)
-        self.signals["admitted"].fire(became.admitted)
+        count = sum(one.admitted for _, one in settled)
+        telemetry.ADMISSIONS.inc(count)
+        self.signals["admitted"].fire(count)
 
 
 def _wait_s(owned: Owned, pace: Pace, share: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from fairgate.admission.owner import Owned
-from fairgate.admission.steps import Steps
+from fairgate.admission.steps import Admitted, Steps
 from fairgate.domain.line import LineState
 from fairgate.domain.place import Outcome, Status
 from fairgate.failpoints import failpoint
@@ -27,12 +27,13 @@ def is_over(owned: Owned) -> bool:
 
 async def depart(steps: Steps, owned: Owned) -> int:
     """One batch. → how many left the claims."""
-    claims = await steps.claim(owned, BATCH_MAX)
+    [claims] = await steps.claim_each([(owned, BATCH_MAX)])
     if not claims:
         return 0
     reason = Status.CLOSED if owned.line.state is LineState.CLOSED else Status.SOLD_OUT
     rows = await steps.depart(owned, claims, reason, _WORDS[reason])
-    await steps.clear(owned, "departed", [(row["user_id"], await _outcome(steps, row, reason)) for row in rows])
+    outcomes = [(row["user_id"], await _outcome(steps, row, reason)) for row in rows]
+    await steps.clear_each("departed", [(owned, Admitted(outcomes, 0))])
     failpoint("admission.gone")
     return len(rows)
 

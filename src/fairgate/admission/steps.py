@@ -11,9 +11,9 @@ import asyncpg
 
 from fairgate.admission.owner import Owned, Owner
 from fairgate.domain.place import Outcome, Status
-from fairgate.errors import StaleEpoch, StaleGeneration
+from fairgate.errors import FairgateError, StaleEpoch, StaleGeneration
 from fairgate.failpoints import failpoint
-from fairgate.stores.claims import Claim, ClaimStore
+from fairgate.stores.claims import Claim, Claimed, ClaimStore, Settled
 from fairgate.stores.database import Database, lines_of, translated
 from fairgate.stores.leases import LEASE_S
 from fairgate.stores.line import LineStore
@@ -46,17 +46,23 @@ class Steps:
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._writing = asyncio.Lock()
 
-    async def claim(self, owned: Owned, count: int) -> list[Claim]:
-        """3: at most `count` claims, oldest first; none where the line is not ours any more."""
-        owned.stirred = False
-        result = await self._fenced(owned, self._claims.claim(owned.line, owned.epoch, count))
-        if result is None:
-            return []
-        if result.claims:
+    async def claim_each(self, wanted: Sequence[tuple[Owned, int]]) -> list[list[Claim]]:
+        """3: of each line at most so many claims, oldest first; none where it is not ours any more."""
+        for owned, _ in wanted:
+            owned.stirred = False
+        found = await self._claims.claim_each([(owned.line, owned.epoch, count) for owned, count in wanted])
+        claims = [self._claimed(owned, one) for (owned, _), one in zip(wanted, found, strict=True)]
+        if any(claims):
             failpoint("admission.claimed")
+        return claims
+
+    def _claimed(self, owned: Owned, found: Claimed | FairgateError) -> list[Claim]:
+        if isinstance(found, FairgateError):
+            self._refused(owned, found)
+            return []
         # the notice of a join may have come before the answer of the script that it came after
-        owned.waiting, owned.claims = max(result.waiting, int(owned.stirred)), result.pending
-        return result.claims
+        owned.waiting, owned.claims = max(found.waiting, int(owned.stirred)), found.pending
+        return found.claims
 
     async def admit(self, batches: Sequence[Batch]) -> dict[str, Admitted]:
         """4: what became of the claims, by event. A line whose lease is lost is missing: nothing is written."""
@@ -150,12 +156,15 @@ class Steps:
         self._bell.ring()
         return rows
 
-    async def clear(
-        self, owned: Owned, counter: str, outcomes: Sequence[tuple[str, Outcome]], *, held: bool = False
-    ) -> None:
-        """5: these claims are settled in SQL. `held`: others found nothing to reserve and stay claimed."""
-        await self._fenced(owned, self._claims.clear(owned.line, owned.epoch, counter, outcomes, held=held))
-        owned.claims = max(0, owned.claims - len(outcomes))
+    async def clear_each(self, counter: str, settled: Sequence[tuple[Owned, Admitted]]) -> None:
+        """5: the claims that SQL has by now."""
+        errors = await self._claims.clear_each(
+            [Settled(owned.line, owned.epoch, counter, one.outcomes, one.held) for owned, one in settled]
+        )
+        for (owned, one), error in zip(settled, errors, strict=True):
+            if error is not None:
+                self._refused(owned, error)
+            owned.claims = max(0, owned.claims - len(one.outcomes))
 
     async def show(self, owned: Owned) -> None:
         """The bound that decides, on the board."""
@@ -182,14 +191,21 @@ class Steps:
             await asyncio.wait_for(self._connection.close(), 5.0)
 
     async def _fenced(self, owned: Owned, step: Awaitable[T]) -> T | None:
-        """A refused step changes nothing: let the line go, or look at it afresh."""
+        """None where the step was refused."""
         try:
             return await step
-        except StaleEpoch:
-            self._owner.lost(owned)
-        except StaleGeneration:
-            self._owner.forget(owned)
+        except (StaleEpoch, StaleGeneration) as refused:
+            self._refused(owned, refused)
         return None
+
+    def _refused(self, owned: Owned, error: FairgateError) -> None:
+        """A refused step changes nothing: let the line go, or look at it afresh. Raises any other error."""
+        if isinstance(error, StaleEpoch):
+            self._owner.lost(owned)
+        elif isinstance(error, StaleGeneration):
+            self._owner.forget(owned)
+        else:
+            raise error
 
 
 def _by_event(rows: Sequence[asyncpg.Record]) -> dict[str, list[asyncpg.Record]]:

@@ -6,7 +6,6 @@ take now is kept here, newest per user, and written when it is back.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,11 +14,12 @@ import structlog
 from fairgate.domain.messages import TicketIssued
 from fairgate.domain.place import Outcome
 from fairgate.domain.ticket import TicketStatus
+from fairgate.errors import FairgateError
 from fairgate.lifecycle import Service
 
 log = structlog.get_logger("fairgate.notification.outcomes")
 
-Remember = Callable[[str, Sequence[tuple[str, Outcome]]], Awaitable[None]]
+Remember = Callable[[Sequence[tuple[str, Sequence[tuple[str, Outcome]]]]], Awaitable[Sequence[FairgateError | None]]]
 
 _SEEN = {status.value: status.seen_from_the_line for status in TicketStatus}
 
@@ -29,7 +29,9 @@ PER_CALL = 1_000
 
 
 class Outcomes(Service):
-    """`remember(event_id, [(user_id, outcome)])` writes to the cache and may be repeated. Signal: `remembered`."""
+    """`remember([(event_id, [(user_id, outcome)])])` writes to the cache and may be repeated. → for each line None, or
+    why it could not. Signal: `remembered`.
+    """
 
     name = "outcome-cache"
 
@@ -58,11 +60,11 @@ class Outcomes(Service):
 
     async def _write(self, parts: Sequence[tuple[str, list[tuple[str, Outcome]]]]) -> None:
         """All lines at once: a thousand with one outcome each are not worth a thousand journeys."""
-        ended = await asyncio.gather(*(self._remember(*part) for part in parts), return_exceptions=True)
-        for (event_id, outcomes), error in zip(parts, ended, strict=True):
+        errors = await self._remember(parts)
+        for (event_id, outcomes), error in zip(parts, errors, strict=True):
             if error is None:
                 self._forget(event_id, outcomes)
-        for error in filter(None, ended):
+        for error in filter(None, errors):
             raise error
 
     def _forget(self, event_id: str, outcomes: Sequence[tuple[str, Outcome]]) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fairgate.domain.line import Line
-from fairgate.domain.place import Outcome, Status
-from fairgate.stores.channel import Script
-from fairgate.stores.line import OUTCOME_KEPT_S, LineStore
+from fairgate.domain.place import Status
+from fairgate.errors import FairgateError
+from fairgate.stores.channel import Script, Word
+from fairgate.stores.line import OUTCOME_KEPT_S, LineStore, Outcomes
 
 CLAIMS_MAX = 2_000
 
 _CLAIM, _CLEAR, _CLEAR_ADMITTED = Script("claim"), Script("clear"), Script("clear_admitted")
+# What `clear_admitted` answers where others are claimed between the first and the last of a batch.
+_NOT_AT_ONCE = 0
 
 
 class Claim(NamedTuple):
@@ -30,48 +33,94 @@ class Claimed(NamedTuple):
     pending: int
 
 
+class Settled(NamedTuple):
+    """Claims of a line that SQL has, and what became of each user. `held`: others found nothing to reserve and stay
+    claimed. `counter` is what they raise: `admitted`, `departed`.
+    """
+
+    line: Line
+    epoch: int
+    counter: str
+    outcomes: Outcomes
+    held: bool = False
+
+    @property
+    def all_admitted(self) -> bool:
+        """As of a crowd's batch: those between its first and its last can be cleared at once."""
+        return (
+            not self.held
+            and self.counter == "admitted"
+            and len(self.outcomes) > 0
+            and all(outcome.status is Status.ADMITTED for _, outcome in self.outcomes)
+        )
+
+
 class ClaimStore:
     """Raises `Unavailable`; `StaleGeneration`, `StaleEpoch` where the line is another's to move."""
 
     def __init__(self, store: LineStore) -> None:
         self._store = store
 
-    async def claim(self, line: Line, epoch: int, count: int) -> Claimed:
-        """Take `count` from the head; what was claimed before comes first."""
+    async def claim_each(self, wanted: Sequence[tuple[Line, int, int]]) -> list[Claimed | FairgateError]:
+        """Of each (line, epoch, count): take `count` from the head; what was claimed before comes first.
+
+        → what each has, or the error.
+        """
+        await self._store.channel.connect()
+        answers = await self._store.channel.run_each(_CLAIM, [self._claim(*one) for one in wanted])
+        return [answer if isinstance(answer, FairgateError) else _claimed(answer) for answer in answers]
+
+    def _claim(self, line: Line, epoch: int, count: int) -> tuple[list[str], list[Word]]:
         assert 0 < count <= CLAIMS_MAX
         k = self._store.keys(line.event_id)
-        waiting, pending, flat = await self._store.channel.run(
-            _CLAIM, [k.line, k.claims, k.claimed_at, k.state], [await self._store.fence_of(line), epoch, count]
-        )
-        claims = [Claim(user.decode(), int(score)) for user, score in zip(flat[::2], flat[1::2], strict=True)]
-        return Claimed(claims, waiting, pending)
+        return [k.line, k.claims, k.claimed_at, k.state], [self._store.fence(line), epoch, count]
 
-    async def clear(
-        self, line: Line, epoch: int, counter: str, outcomes: Sequence[tuple[str, Outcome]], *, held: bool
-    ) -> None:
-        """These claims are in SQL. `held`: some found nothing to reserve and stay claimed."""
-        if not held and counter == "admitted" and await self._cleared_as_one(line, epoch, outcomes):
-            return
-        flat: list[str | int] = []
-        for user_id, outcome in outcomes:
+    async def claim(self, line: Line, epoch: int, count: int) -> Claimed:
+        [claimed] = await self.claim_each([(line, epoch, count)])
+        if isinstance(claimed, FairgateError):
+            raise claimed
+        return claimed
+
+    async def clear_each(self, settled: Sequence[Settled]) -> list[FairgateError | None]:
+        """SQL has these. → for each None, or the error."""
+        run_each = self._store.channel.run_each
+        await self._store.channel.connect()
+        answers: list[Any] = [_NOT_AT_ONCE] * len(settled)
+        crowds = [i for i, one in enumerate(settled) if one.all_admitted]
+        for i, answer in zip(
+            crowds, await run_each(_CLEAR_ADMITTED, [self._at_once(settled[i]) for i in crowds]), strict=True
+        ):
+            answers[i] = answer
+        others = [i for i, answer in enumerate(answers) if answer == _NOT_AT_ONCE]
+        for i, answer in zip(
+            others, await run_each(_CLEAR, [self._one_by_one(settled[i]) for i in others]), strict=True
+        ):
+            answers[i] = answer
+        return [answer if isinstance(answer, FairgateError) else None for answer in answers]
+
+    def _at_once(self, one: Settled) -> tuple[list[str], list[Word]]:
+        sequences = [outcome.sequence for _, outcome in one.outcomes]
+        span = (min(sequences), max(sequences), len(sequences))
+        return self._keys(one.line), [self._store.fence(one.line), one.epoch, *span, OUTCOME_KEPT_S]
+
+    def _one_by_one(self, one: Settled) -> tuple[list[str], list[Word]]:
+        flat: list[Word] = []
+        for user_id, outcome in one.outcomes:
             flat += (user_id, outcome.sequence, outcome.packed())
-        await self._store.channel.run(
-            _CLEAR,
-            self._keys(line),
-            [await self._store.fence_of(line), epoch, counter, int(held), OUTCOME_KEPT_S, *flat],
-        )
+        fence = self._store.fence(one.line)
+        return self._keys(one.line), [fence, one.epoch, one.counter, int(one.held), OUTCOME_KEPT_S, *flat]
 
-    async def _cleared_as_one(self, line: Line, epoch: int, outcomes: Sequence[tuple[str, Outcome]]) -> bool:
-        """A crowd's batch: everybody in it was admitted, and nobody else is claimed between its first and its last."""
-        if not outcomes or any(outcome.status is not Status.ADMITTED for _, outcome in outcomes):
-            return False
-        sequences = [outcome.sequence for _, outcome in outcomes]
-        span = [min(sequences), max(sequences), len(sequences)]
-        cleared: int = await self._store.channel.run(
-            _CLEAR_ADMITTED, self._keys(line), [await self._store.fence_of(line), epoch, *span, OUTCOME_KEPT_S]
-        )
-        return cleared > 0
+    async def clear(self, settled: Settled) -> None:
+        [error] = await self.clear_each([settled])
+        if error is not None:
+            raise error
 
     def _keys(self, line: Line) -> list[str]:
         k = self._store.keys(line.event_id)
         return [k.claims, k.claimed_at, k.state, k.outcomes]
+
+
+def _claimed(answer: list[Any]) -> Claimed:
+    waiting, pending, flat = answer
+    claims = [Claim(user.decode(), int(score)) for user, score in zip(flat[::2], flat[1::2], strict=True)]
+    return Claimed(claims, waiting, pending)

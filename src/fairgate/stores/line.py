@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -32,6 +32,10 @@ JOURNAL_MAX_BYTES = 64 * 1024 * 1024
 _NOT_OPEN, _SEE_OUTCOME = -1, -3
 NOWHERE = "+"
 _STATUS_OF = {0: Status.ADMITTED, -2: Status.SOLD_OUT, -4: Status.NONE, -5: Status.LEFT}
+
+
+# Users with what became of them.
+Outcomes: TypeAlias = Sequence[tuple[str, Outcome]]
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,14 +198,28 @@ class LineStore:
 
     # ---- what notification knows later
 
-    async def remember(self, event_id: str, outcomes: Sequence[tuple[str, Outcome]]) -> None:
-        """Cache what became of users; never over somebody who waits again."""
-        k = self.keys(event_id)
+    async def remember_each(self, known: Sequence[tuple[str, Outcomes]]) -> list[FairgateError | None]:
+        """Cache what became of users of these lines, of each at most `READS_MAX`; never over somebody who waits again.
+
+        → for each None, or the error.
+        """
+        await self.channel.connect()
+        answers = await self.channel.run_each(_REMEMBER, [self._remember(*one) for one in known])
+        return [answer if isinstance(answer, FairgateError) else None for answer in answers]
+
+    async def remember(self, event_id: str, outcomes: Outcomes) -> None:
+        """The same for any number of one line."""
         for start in range(0, len(outcomes), READS_MAX):
-            flat: list[str | int] = [OUTCOME_KEPT_S]
-            for user_id, outcome in outcomes[start : start + READS_MAX]:
-                flat += (user_id, outcome.sequence, outcome.packed())
-            await self.channel.run(_REMEMBER, [k.line, k.outcomes, k.claims], flat)
+            [error] = await self.remember_each([(event_id, outcomes[start : start + READS_MAX])])
+            if error is not None:
+                raise error
+
+    def _remember(self, event_id: str, outcomes: Outcomes) -> tuple[list[str], list[Word]]:
+        k = self.keys(event_id)
+        flat: list[Word] = [OUTCOME_KEPT_S]
+        for user_id, outcome in outcomes:
+            flat += (user_id, outcome.sequence, outcome.packed())
+        return [k.line, k.outcomes, k.claims], flat
 
     def ready(self, line: Line) -> bool:
         """Whether there is a connection, and a server that was prepared for this line."""
