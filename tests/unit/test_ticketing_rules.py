@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairgate.domain.ticket import Ticket, TicketStatus
-from fairgate.stores.tickets import Order
-from fairgate.streams.records import Batch, Headers, Ownership, Record
-from fairgate.ticketing.orders import Announcement, Unreadable, order_of, orders_of
+from fairgate.stores.tickets import Issued, Order, SettledBefore
+from fairgate.streams.dead_letters import Reader
+from fairgate.streams.records import Batch, Headers, Ownership, Record, Sendable
+from fairgate.ticketing.conclude import Conclude
+from fairgate.ticketing.orders import TRACED_LOOKS, Announcement, Unreadable, order_of, orders_of
 from fairgate.ticketing.parked import AGAIN_MAX_S, PARKED_MAX, WAIT_S, Parked
 from fairgate.ticketing.progress import Progress
 
@@ -121,6 +123,45 @@ class TestAnnouncements:
         flood: Headers = [("traceparent", b"0"), ("tracestate", b"x" * 900_000)] * 1_000
         headers = Announcement("t", ticket(TicketStatus.CONFIRMED, None), record(headers=flood)).headers
         assert [name for name, _ in headers].count("traceparent") == 1 and "tracestate" not in dict(headers)
+
+
+class TestCrowd:
+    """A batch in which every ticket is made now is concluded as a whole, and comes to the same."""
+
+    conclude = Conclude("ticket-issued", Reader("group", "instance"))
+    issued = Issued(ticket(TicketStatus.CONFIRMED, None))
+
+    @pytest.mark.parametrize("headers", [[], [("traceparent", b"00-1")]], ids=["untraced", "traced"])
+    def test_it_comes_to_what_each_record_comes_to(self, headers: Headers) -> None:
+        records = [record(offset=offset, headers=headers) for offset in range(300)]
+        each = [self.conclude(one, self.issued, Parked()).message for one in records]
+        crowd = self.conclude.crowd(records, [self.issued] * len(records))
+        assert [sent(message) for message in crowd] == [sent(message) for message in each if message]
+
+    def test_where_one_is_no_new_ticket_each_is_looked_at(self) -> None:
+        judgements = [self.issued, SettledBefore()]
+        assert self.conclude.crowd([record(offset=0), record(offset=1)], judgements) == []
+
+    def test_a_trace_of_a_few_is_found_in_a_small_batch(self) -> None:
+        records = [record(offset=0), record(offset=1, headers=[("traceparent", b"00-1")])]
+        _, traced = self.conclude.crowd(records, [self.issued] * 2)
+        assert ("traceparent", b"00-1") in traced.headers
+
+    def test_of_an_untraced_crowd_few_headers_are_made(self) -> None:
+        asked: list[int] = []
+
+        def made_now() -> Headers:
+            asked.append(1)
+            return []
+
+        made = [msgspec.structs.replace(record(), kept_headers=made_now) for _ in range(10_000)]
+        for message in self.conclude.crowd(made, [self.issued] * len(made)):
+            assert message.headers
+        assert 0 < len(asked) <= TRACED_LOOKS
+
+
+def sent(message: Sendable) -> tuple[object, ...]:
+    return message.topic, message.key, message.value, message.headers
 
 
 class Clock:

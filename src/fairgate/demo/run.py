@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import uvloop
-
 from fairgate.checker import books
 from fairgate.checker.run import Run
 from fairgate.config import Config
@@ -22,7 +20,7 @@ from fairgate.crowd.fan import Fan
 from fairgate.crowd.http import Http
 from fairgate.crowd.listener import Listener
 from fairgate.crowd.site import Site, sockets
-from fairgate.demo import crowd, patience
+from fairgate.demo import crowd, interrupted, patience
 from fairgate.demo.gauge import Figures, Gauge
 from fairgate.demo.options import Options, Plan, plan
 from fairgate.demo.verdict import Crowd, Verdict, judge
@@ -77,7 +75,8 @@ def run_demo(
     with _data_dir(options) as directory:
         stack = _started(options, directory, show)
         try:
-            verdict = uvloop.run(_rehearse(stack, plan(options, f"demo-{secrets.token_hex(4)}"), on_ready, show))
+            planned = plan(options, f"demo-{secrets.token_hex(4)}")
+            verdict = interrupted.run(_rehearse(stack, planned, on_ready, show))
             if at_end is not None:
                 at_end(stack, verdict)
         finally:

@@ -22,7 +22,7 @@ from fairgate.failpoints import failpoint
 from fairgate.streams.handover import HandOver
 from fairgate.streams.kafka_log import kafka_log
 from fairgate.streams.positions import Positions
-from fairgate.streams.records import Batch, Ownership, Where, record_of
+from fairgate.streams.records import Batch, Ownership, Where, last_of_each, record_of
 
 log = structlog.get_logger("fairgate.consumer")
 
@@ -105,11 +105,13 @@ class Poller(threading.Thread):
             self._paused = wanted
 
     def _pass_on(self, messages: list[Any]) -> None:
-        for message in messages:
-            if (error := message.error()) is not None:
-                self._note(error, message)
-        records = [record_of(message) for message in messages if message.error() is None]
-        tokens = {where: self.ownership.token(where) for where in {record.where for record in records}}
+        failed = [message for message in messages if message.error() is not None]
+        for message in failed:
+            self._note(message.error(), message)
+        if failed:
+            messages = [message for message in messages if message.error() is None]
+        records = [record_of(message) for message in messages]
+        tokens = {where: self.ownership.token(where) for where in last_of_each(records)}
         claims = {where: token for where, token in tokens.items() if token is not None}
         if len(claims) < len(tokens):
             records = [record for record in records if record.where in claims]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -62,6 +63,14 @@ def record_of(message: Any) -> Record:
         message.headers,
         message.timestamp()[1],
     )
+
+
+_where = attrgetter("topic", "partition")
+
+
+def last_of_each(records: Sequence[Record]) -> dict[Where, Record]:
+    """By partition."""
+    return dict(zip(map(_where, records), records, strict=True))
 
 
 class Sendable(Protocol):
@@ -137,7 +146,7 @@ class Batch:
     @cached_property
     def positions(self) -> dict[Where, int]:
         """The offset after the last record, for each partition that occurs."""
-        return {record.where: record.offset + 1 for record in self.records}
+        return {where: record.offset + 1 for where, record in last_of_each(self.records).items()}
 
     @property
     def still_ours(self) -> bool:

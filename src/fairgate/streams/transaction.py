@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -183,15 +184,18 @@ class Transactions:
             raise
 
     def _produce(self, producer: Any, message: Sendable) -> None:
-        for _ in range(int(BUFFER_S / 0.05)):
+        record, headers = (message.topic, message.value, message.key), message.headers
+        until = time.monotonic() + BUFFER_S
+        while True:
             try:
-                producer.produce(message.topic, message.value, message.key, headers=message.headers)
-            except BufferError:
+                producer.produce(*record, headers=headers)
+            except BufferError as error:
+                if time.monotonic() > until:
+                    self._throw_away(producer)
+                    raise TransactionFailed("Kafka does not take what is sent") from error
                 producer.poll(0.05)
             else:
                 return
-        self._throw_away(producer)
-        raise TransactionFailed("Kafka does not take what is sent")
 
     def _abort(self, producer: Any) -> None:
         try:

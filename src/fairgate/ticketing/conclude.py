@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import repeat
 from typing import TypeAlias
 
 import msgspec
@@ -16,7 +18,7 @@ from fairgate.stores.tickets import (
 )
 from fairgate.streams.dead_letters import Failure, Reader, Reason, dead_letter
 from fairgate.streams.records import Record, Sendable
-from fairgate.ticketing.orders import Announcement, Unreadable
+from fairgate.ticketing.orders import Announcement, Unreadable, are_traced
 from fairgate.ticketing.parked import Parked
 
 
@@ -57,6 +59,14 @@ class Conclude:
                 return self._dead(record, Failure(Reason.UNREADABLE, reason))
             case Refused(reason):
                 return self._dead(record, Failure(Reason.REFUSED_BY_SQL, reason))
+
+    def crowd(self, records: Sequence[Record], judgements: Sequence[Judgement]) -> list[Sendable]:
+        """The announcements of a batch in which every ticket was made now; none where any was not."""
+        tickets = [judgement.ticket for judgement in judgements if isinstance(judgement, Issued)]
+        if len(tickets) < len(records):
+            return []
+        causes = records if are_traced(records) else repeat(None)
+        return [Announcement(self._target, ticket, cause) for ticket, cause in zip(tickets, causes, strict=False)]
 
     def _unknown(self, record: Record, parked: Parked) -> Conclusion:
         trial = parked.park(record)

@@ -213,7 +213,21 @@ class Settle(Service):
     # ---- 3 conclude
 
     def _concluded(self, batch: Batch | None, records: Sequence[Record], judgements: Sequence[Judgement]) -> Round:
-        round_, parked = Round(batch), self._progress.parked
+        round_ = Round(batch)
+        round_.messages = self._conclude.crowd(records, judgements) if not len(self._progress.parked) else []
+        if round_.messages:
+            round_.counts["issued"] = len(records)
+        else:
+            self._conclude_each(round_, records, judgements)
+        if batch is not None:
+            self._metadata = batch.group_metadata
+            self._progress.concluded(batch)
+        round_.positions, round_.claims = self._progress.to_commit()
+        round_.metadata = self._metadata
+        return round_
+
+    def _conclude_each(self, round_: Round, records: Sequence[Record], judgements: Sequence[Judgement]) -> None:
+        parked = self._progress.parked
         for record, judgement in zip(records, judgements, strict=True):
             conclusion = self._conclude(record, judgement, parked)
             round_.counts[conclusion.what] += 1
@@ -223,12 +237,6 @@ class Settle(Service):
                 round_.reasons[conclusion.reason] += 1
             if conclusion.what != "parked":
                 parked.settled(record)
-        if batch is not None:
-            self._metadata = batch.group_metadata
-            self._progress.concluded(batch)
-        round_.positions, round_.claims = self._progress.to_commit()
-        round_.metadata = self._metadata
-        return round_
 
     # ---- 4 published
 
