@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fairgate.domain.line import Line
@@ -14,8 +14,6 @@ from fairgate.stores.line import OUTCOME_KEPT_S, LineStore, Outcomes
 CLAIMS_MAX = 2_000
 
 _CLAIM, _CLEAR, _CLEAR_ADMITTED = Script("claim"), Script("clear"), Script("clear_admitted")
-# What `clear_admitted` answers where others are claimed between the first and the last of a batch.
-_NOT_AT_ONCE = 0
 
 
 class Claim(NamedTuple):
@@ -83,20 +81,16 @@ class ClaimStore:
 
     async def clear_each(self, settled: Sequence[Settled]) -> list[FairgateError | None]:
         """SQL has these. → for each None, or the error."""
-        run_each = self._store.channel.run_each
         await self._store.channel.connect()
-        answers: list[Any] = [_NOT_AT_ONCE] * len(settled)
-        crowds = [i for i, one in enumerate(settled) if one.all_admitted]
-        for i, answer in zip(
-            crowds, await run_each(_CLEAR_ADMITTED, [self._at_once(settled[i]) for i in crowds]), strict=True
-        ):
-            answers[i] = answer
-        others = [i for i, answer in enumerate(answers) if answer == _NOT_AT_ONCE]
-        for i, answer in zip(
-            others, await run_each(_CLEAR, [self._one_by_one(settled[i]) for i in others]), strict=True
-        ):
-            answers[i] = answer
-        return [answer if isinstance(answer, FairgateError) else None for answer in answers]
+        at_once = {i: self._at_once(one) for i, one in enumerate(settled) if one.all_admitted}
+        answers = await self._run_each(_CLEAR_ADMITTED, at_once)
+        # None of a batch is cleared at once where others are claimed between its first and its last.
+        others = {i: self._one_by_one(one) for i, one in enumerate(settled) if not answers.get(i)}
+        answers |= await self._run_each(_CLEAR, others)
+        return [answers[i] if isinstance(answers[i], FairgateError) else None for i in range(len(settled))]
+
+    async def _run_each(self, script: Script, calls: Mapping[int, tuple[list[str], list[Word]]]) -> dict[int, Any]:
+        return dict(zip(calls, await self._store.channel.run_each(script, list(calls.values())), strict=True))
 
     def _at_once(self, one: Settled) -> tuple[list[str], list[Word]]:
         sequences = [outcome.sequence for _, outcome in one.outcomes]
