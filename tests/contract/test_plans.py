@@ -279,3 +279,22 @@ async def reads_of_the_crowd(desk: Desk, served: Sequence[Issued]) -> dict[str, 
         await statement(desk, some)
         reads[statement.__name__] = (await desk.rows_read() - before) / len(some)
     return reads
+
+
+async def test_the_relay_reads_what_is_unsent_and_not_what_was_sent(servers: Servers) -> None:
+    """A thousand lines leave a row each, which stay for minutes after they were sent."""
+    async with own_database(servers.postgres_dsn) as dsn, desk_at(dsn) as desk:
+        async with desk.database.connection() as sql:
+            await sql.execute(
+                "insert into outbox (shard, topic, keys, ids, payload, messages, sent_at)"
+                " select n % $1, 'ticket-issue', array['u'], array['i'], '{}', 1,"
+                " case when n <= $2 then clock_timestamp() end from generate_series(1, $2 + 100) as n",
+                *(SHARDS, CROWD),
+            )
+        await desk.analyze()
+        outbox = OutboxStore(desk.database)
+        for _ in range(10):  # from the sixth on a plan for any shards and limit may be kept
+            before = await desk.rows_read()
+            async with desk.database.connection() as sql:
+                assert len(await outbox.oldest_unsent(sql, range(SHARDS), 1_000)) == 100
+            assert await desk.rows_read() - before < 100 * READS_MAX
