@@ -113,7 +113,7 @@ class LiveProcess:
 
     async def connect(self, user_id: str, **options: Any) -> Heard:
         """A client of the library's own make; the official one is in the acceptance tests."""
-        one = socketio.AsyncClient(reconnection=False)
+        one = socketio.AsyncClient(reconnection=False, handle_sigint=False)
         self.clients.append(one)
         heard = Heard(one, acks=options.pop("acks", True))
         auth = {"token": f"token-{user_id}", **options.pop("auth", {})}
@@ -122,7 +122,7 @@ class LiveProcess:
 
     async def refused(self, auth: object) -> str:
         """Why nobody gets in like this: the message of the client's `connect_error`."""
-        one = socketio.AsyncClient(reconnection=False)
+        one = socketio.AsyncClient(reconnection=False, handle_sigint=False)
         reasons: list[Any] = []
         one.on("connect_error", reasons.append)
         with contextlib.suppress(socketio.exceptions.ConnectionError):

@@ -23,8 +23,11 @@ class Interrupting(asyncio.Protocol):
 
 @pytest.fixture
 def heard() -> Iterator[list[int]]:
-    """A handler as the command line has it."""
+    """A handler as the command line has it. The tests' own loop must not hear of the signal later: a Socket.IO client
+    that once connected there may have asked it to cancel everything and stop.
+    """
     numbers: list[int] = []
+    others = signal.set_wakeup_fd(-1)
 
     def interrupt(number: int, _: object) -> None:
         numbers.append(number)
@@ -33,6 +36,7 @@ def heard() -> Iterator[list[int]]:
     before = signal.signal(signal.SIGINT, interrupt)
     yield numbers
     signal.signal(signal.SIGINT, before)
+    signal.set_wakeup_fd(others)
 
 
 async def rehearsal(given_back: list[str]) -> str:
