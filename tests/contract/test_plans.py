@@ -281,20 +281,43 @@ async def reads_of_the_crowd(desk: Desk, served: Sequence[Issued]) -> dict[str, 
     return reads
 
 
+# A thousand lines leave a row each in the outbox, which stay for minutes after they were sent. From the sixth time on a
+# plan for any shards, age and limit may be kept.
+TIMES = 10
+
+
 async def test_the_relay_reads_what_is_unsent_and_not_what_was_sent(servers: Servers) -> None:
-    """A thousand lines leave a row each, which stay for minutes after they were sent."""
     async with own_database(servers.postgres_dsn) as dsn, desk_at(dsn) as desk:
-        async with desk.database.connection() as sql:
-            await sql.execute(
-                "insert into outbox (shard, topic, keys, ids, payload, messages, sent_at)"
-                " select n % $1, 'ticket-issue', array['u'], array['i'], '{}', 1,"
-                " case when n <= $2 then clock_timestamp() end from generate_series(1, $2 + 100) as n",
-                *(SHARDS, CROWD),
-            )
-        await desk.analyze()
+        await fill_the_outbox(desk, sent=CROWD, unsent=100)
         outbox = OutboxStore(desk.database)
-        for _ in range(10):  # from the sixth on a plan for any shards and limit may be kept
+        for _ in range(TIMES):
             before = await desk.rows_read()
             async with desk.database.connection() as sql:
                 assert len(await outbox.oldest_unsent(sql, range(SHARDS), 1_000)) == 100
             assert await desk.rows_read() - before < 100 * READS_MAX
+
+
+async def test_who_forgets_what_was_sent_long_ago_reads_no_more_than_that(servers: Servers) -> None:
+    async with own_database(servers.postgres_dsn) as dsn, desk_at(dsn) as desk:
+        await fill_the_outbox(desk, sent=CROWD, unsent=100)
+        outbox, old = OutboxStore(desk.database), 100
+        for _ in range(TIMES):
+            before = await desk.rows_read()
+            assert await outbox.prune(600.0, old) == 0
+            assert await desk.rows_read() - before < old
+        async with desk.database.connection() as sql:
+            await sql.execute("update outbox set sent_at = sent_at - interval '1 hour' where id <= $1", old)
+        before = await desk.rows_read()
+        assert await outbox.prune(600.0, 2 * old) == old
+        assert await desk.rows_read() - before < old * READS_MAX
+
+
+async def fill_the_outbox(desk: Desk, *, sent: int, unsent: int) -> None:
+    async with desk.database.connection() as sql:
+        await sql.execute(
+            "insert into outbox (shard, topic, keys, ids, payload, messages, sent_at)"
+            " select n % $1, 'ticket-issue', array['u'], array['i'], '{}', 1,"
+            " case when n <= $2 then clock_timestamp() end from generate_series(1, $2::bigint + $3) as n",
+            *(SHARDS, sent, unsent),
+        )
+    await desk.analyze()

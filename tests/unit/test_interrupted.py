@@ -23,9 +23,7 @@ class Interrupting(asyncio.Protocol):
 
 @pytest.fixture
 def heard() -> Iterator[list[int]]:
-    """A handler as the command line has it. The tests' own loop must not hear of the signal later: a Socket.IO client
-    that once connected there may have asked it to cancel everything and stop.
-    """
+    """A handler as the command line has it. Nothing of the signal comes to the tests' own loop later."""
     numbers: list[int] = []
     others = signal.set_wakeup_fd(-1)
 

@@ -25,10 +25,11 @@ order by r.id;
 update outbox set sent_at = clock_timestamp() where id = any(:row_ids::bigint[]) and sent_at is null;
 
 -- name: prune_sent$
+-- The oldest first, by their index: `now()` is one moment for all rows, where `clock_timestamp()` has to be asked for each.
 with old as (
-    delete from outbox where id in (
-        select id from outbox where sent_at < clock_timestamp() - make_interval(secs => :seconds) limit :limit
-    ) returning 1
+    delete from outbox where id = any(array(
+        select id from outbox where sent_at < now() - make_interval(secs => :seconds) order by sent_at limit :limit
+    )) returning 1
 )
 select count(*) from old;
 
