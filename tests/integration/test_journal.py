@@ -17,7 +17,8 @@ from fairgate.errors import Unavailable
 from fairgate.outbox import journal as outbox_journal
 from fairgate.stores.channel import Channel
 from fairgate.stores.journal import Reached, Taken
-from fairgate.stores.line import NOWHERE, LineStore
+from fairgate.stores.line import LineStore
+from fairgate.stores.line_answers import NOWHERE
 from fairgate.streams.producer import OrderedProducer
 from fairgate.streams.topics import admin, apply
 from tests.conftest import Servers

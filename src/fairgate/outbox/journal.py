@@ -39,7 +39,7 @@ SWEEP_S = 2.0
 ROUND_S = 0.1
 # And the further, the more lines a round had: of a thousand, each has several joins to take then, not one. In between
 # go those lines that somebody waits for.
-LINE_S, ROUND_MAX_S = 0.001, 2.0
+LINE_S, ROUND_MAX_S = 0.002, 2.0
 # Where joins are answered when Kafka has them, however many lines there are.
 AWAITED_ROUND_S = 0.025
 # A line that this process knows to be older or newer than the server does: the next notice of it may be far away.

@@ -1,7 +1,8 @@
-"""Gathers what arrives while the last batch is in flight, and sends it as one call per line.
+"""Gathers what arrives while the last call is in flight, and sends it as one call for all lines.
 
-At low load a batch is one user and waits for nothing but the end of the loop's turn. An answer is a callback, so that
-the hot lane needs no task; with a thousand lines each batch is a call of its own, so that it must not need one either.
+At low load a call is one user and waits for nothing but the end of the loop's turn. An answer is a callback, so that
+the hot lane needs no task; with a thousand lines most users of a call are alone in theirs, so that no line must need
+one either.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from fairgate.domain.line import Line
@@ -29,27 +31,43 @@ class Settling(NamedTuple):
 
 
 class Later(NamedTuple):
-    """Somebody else must be asked first."""
+    """Somebody else must be asked first. Until then the line waits; the others do not."""
 
     answers: Awaitable[Answers | Settling]
 
 
-Came: TypeAlias = Callable[[Answers | Settling | Later], None]
-# Asks for all of these and calls back once, maybe before it returns; where it raises, it never will.
-Ask: TypeAlias = Callable[[Line, Sequence[T], Came], None]
+# What came for the users of one line, in their order.
+ForLine: TypeAlias = Answers | Settling | Later
+Came: TypeAlias = Callable[[Sequence[ForLine]], None]
+# Asks for the users of each of these lines, no line twice, and calls back once with what came for each, maybe before it
+# returns; where it raises, it never will.
+Ask: TypeAlias = Callable[[Sequence[tuple[Line, Sequence[T]]], Came], None]
 
 # Beyond this many unanswered users the process says 503 rather than grow: a second of work at full speed.
 WAITING_MAX = 50_000
 
 
-class Batcher(Generic[T]):
-    """One kind of call (join or position) for all lines. `add` answers exactly once, maybe before it returns."""
+class _Part(NamedTuple, Generic[T]):
+    """A call's users of one line, with the callbacks."""
 
-    def __init__(self, ask: Ask[T], line_of: Callable[[str], Line], batch_max: int) -> None:
-        self._ask, self._line_of, self._batch_max = ask, line_of, batch_max
+    event_id: str
+    waiting: Sequence[tuple[T, Answer]]
+
+
+class Batcher(Generic[T]):
+    """One kind of call (join or position) for all lines. `add` answers exactly once, maybe before it returns.
+
+    One call at a time, since who asks later is placed later: of at most `users_max` users in `lines_max` lines, that
+    which has waited longest first. Of who asks in a line that is held (`Later`), nobody goes before it is let go.
+    """
+
+    def __init__(self, ask: Ask[T], line_of: Callable[[str], Line], *, users_max: int, lines_max: int) -> None:
+        self._ask, self._line_of = ask, line_of
+        self._users_max, self._lines_max = users_max, lines_max
         self._gathered: dict[str, list[tuple[T, Answer]]] = {}
-        self._in_flight: set[str] = set()
-        self._beginning: list[str] = []
+        self._held: dict[str, list[tuple[T, Answer]]] = {}
+        self._calling = False  # or about to
+        self._asking = False  # in the middle of it
         self._tasks: set[asyncio.Task[None]] = set()
         self._unanswered = 0
 
@@ -58,64 +76,103 @@ class Batcher(Generic[T]):
             answer(Unavailable("too many requests at once"))
             return
         self._unanswered += 1
+        if event_id in self._held:
+            self._held[event_id].append((asked, answer))
+        else:
+            self._gather(event_id, [(asked, answer)])
+
+    def _gather(self, event_id: str, some: list[tuple[T, Answer]]) -> None:
         waiting = self._gathered.get(event_id)
         if waiting is None:
-            waiting = self._gathered[event_id] = []
-        waiting.append((asked, answer))
-        if event_id not in self._in_flight:
-            self._in_flight.add(event_id)
-            if not self._beginning:
-                asyncio.get_running_loop().call_soon(self._begin)
-            self._beginning.append(event_id)
-
-    def _begin(self) -> None:
-        beginning, self._beginning = self._beginning, []
-        for event_id in beginning:
-            self._next(event_id)
-
-    def _next(self, event_id: str) -> None:
-        """The next batch of this line, if anything is gathered: one at a time, since who asks later is placed later."""
-        waiting = self._gathered.pop(event_id, None)
-        if waiting is None:
-            self._in_flight.discard(event_id)
-            return
-        batch = waiting[: self._batch_max]
-        if len(waiting) > len(batch):
-            self._gathered[event_id] = waiting[len(batch) :]
-        try:
-            self._ask(self._line_of(event_id), [asked for asked, _ in batch], partial(self._came, event_id, batch))
-        except Exception as error:
-            self._came(event_id, batch, [as_ours(error)] * len(batch))
-
-    def _came(self, event_id: str, batch: list[tuple[T, Answer]], answers: Answers | Settling | Later) -> None:
-        if isinstance(answers, Later):
-            self._start(self._wait(event_id, batch, answers))
-            return
-        self._next(event_id)  # first: while these are answered, the others are on their way
-        if isinstance(answers, Settling):
-            self._start(self._settle(batch, answers))
+            self._gathered[event_id] = some
         else:
-            self._answer(batch, answers)
+            waiting += some
+        if not self._calling:
+            self._calling = True
+            asyncio.get_running_loop().call_soon(self._call)
 
-    async def _wait(self, event_id: str, batch: list[tuple[T, Answer]], later: Later) -> None:
+    def _call(self) -> None:
+        """What is gathered goes; where nothing is, the next who asks begins."""
+        asked: list[tuple[Line, Sequence[T]]] = []
+        parts: list[_Part[T]] = []
+        while self._gathered and not parts:
+            asked, parts = self._next()
+        self._calling = bool(parts)
+        if not parts:
+            return
+        self._asking = True
+        try:
+            self._ask(asked, partial(self._came, parts))
+        except Exception as error:
+            self._came(parts, [[as_ours(error)] * len(part.waiting) for part in parts])
+        finally:
+            self._asking = False
+
+    def _next(self) -> tuple[list[tuple[Line, Sequence[T]]], list[_Part[T]]]:
+        asked: list[tuple[Line, Sequence[T]]] = []
+        parts: list[_Part[T]] = []
+        room = self._users_max
+        for event_id in list(islice(self._gathered, self._lines_max)):
+            waiting = self._gathered.pop(event_id)
+            try:
+                line = self._line_of(event_id)
+            except FairgateError as error:
+                self._answer(waiting, [error] * len(waiting))
+                continue
+            if len(waiting) > room:
+                self._gathered[event_id] = waiting[room:]  # behind all others
+                waiting = waiting[:room]
+            room -= len(waiting)
+            asked.append((line, [one for one, _ in waiting]))
+            parts.append(_Part(event_id, waiting))
+            if room == 0:
+                break
+        return asked, parts
+
+    def _came(self, parts: Sequence[_Part[T]], answers: Sequence[ForLine]) -> None:
+        for part, later in zip(parts, answers, strict=True):
+            if isinstance(later, Later):
+                self._hold(part, later)
+        if self._asking:
+            asyncio.get_running_loop().call_soon(self._call)
+        else:
+            self._call()  # first: while these are answered, the others are on their way
+        for part, answer in zip(parts, answers, strict=True):
+            if not isinstance(answer, Later):
+                self._end(part, answer)
+
+    def _hold(self, part: _Part[T], later: Later) -> None:
+        self._held[part.event_id] = self._gathered.pop(part.event_id, [])
+        self._start(self._wait(part, later))
+
+    async def _wait(self, part: _Part[T], later: Later) -> None:
         answers: Answers | Settling
         try:
             answers = await later.answers
         except Exception as error:
-            answers = [as_ours(error)] * len(batch)
-        self._came(event_id, batch, answers)
+            answers = [as_ours(error)] * len(part.waiting)
+        held = self._held.pop(part.event_id)
+        if held:
+            self._gather(part.event_id, held)
+        self._end(part, answers)
 
-    async def _settle(self, batch: list[tuple[T, Answer]], settling: Settling) -> None:
+    def _end(self, part: _Part[T], answers: Answers | Settling) -> None:
+        if isinstance(answers, Settling):
+            self._start(self._settle(part, answers))
+        else:
+            self._answer(part.waiting, answers)
+
+    async def _settle(self, part: _Part[T], settling: Settling) -> None:
         answers = settling.answers
         try:
             await settling.until
         except Exception as error:
-            answers = [as_ours(error)] * len(batch)
-        self._answer(batch, answers)
+            answers = [as_ours(error)] * len(part.waiting)
+        self._answer(part.waiting, answers)
 
-    def _answer(self, batch: list[tuple[T, Answer]], answers: Answers) -> None:
-        self._unanswered -= len(batch)
-        for (_, answer), value in zip(batch, answers, strict=True):
+    def _answer(self, waiting: Sequence[tuple[T, Answer]], answers: Answers) -> None:
+        self._unanswered -= len(waiting)
+        for (_, answer), value in zip(waiting, answers, strict=True):
             answer(value)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

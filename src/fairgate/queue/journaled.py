@@ -12,7 +12,7 @@ from collections import defaultdict
 
 from fairgate.errors import NotJournaled
 from fairgate.stores.journal import NOT_YET, JournalStore, Reached, comes_before, said_reached
-from fairgate.stores.line import NOWHERE, Answered
+from fairgate.stores.line_answers import NOWHERE, Answered
 
 # Kafka moves a partition's leader within this when a broker dies; who waits longer is told to ask again.
 WITHIN_S = 10.0

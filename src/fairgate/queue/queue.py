@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -14,10 +15,11 @@ from fairgate.domain.line import Line
 from fairgate.domain.place import Outcome, Place, PlaceSigner, Status
 from fairgate.errors import FairgateError, NotJournaled, StaleGeneration, Unavailable, UnknownLine
 from fairgate.failpoints import failpoint
-from fairgate.queue.batcher import Answer, Answers, Batcher, Came, Later, Settling, as_ours
+from fairgate.queue.batcher import Answer, Answers, Batcher, Came, ForLine, Later, Settling
 from fairgate.queue.journaled import Journaled
 from fairgate.stores.database import Database
-from fairgate.stores.line import READS_MAX, Answered, Board, LineStore
+from fairgate.stores.line import READS_MAX, Board, Joining, LineStore
+from fairgate.stores.line_answers import Answered
 from fairgate.stores.lines import LineBook
 from fairgate.stores.standings import read_standings
 
@@ -27,6 +29,8 @@ BOARD_S, BOARD_STEPS = 1.0, 128
 # What is gathered beyond this goes with the next call, which is on its way while these are answered. Of a crowd in one
 # call the first are out of the core's caches when they are answered: with 512 connections that is a tenth of the rate.
 BATCH_MAX = 128
+# A call holds the server: alone in its line a join takes as long as ten in a crowd.
+LINES_MAX = 32
 
 # Kafka has a leave within milliseconds; who leaves waits no longer than this before SQL keeps it.
 LEAVE_S = 1.0
@@ -79,8 +83,9 @@ class Queue:
         self._lines, self._store, self._database = lines, store, database
         self.signer, self._journaled = signer, journaled
         self._joins_wait = joins_wait and journaled is not None
-        self._joins: Batcher[str | Shown] = Batcher(self._ask_joins, lines.get, BATCH_MAX)
-        self._reads: Batcher[str] = Batcher(self._ask_reads, lines.get, BATCH_MAX)
+        bounds = {"users_max": BATCH_MAX, "lines_max": LINES_MAX}
+        self._joins: Batcher[str | Shown] = Batcher(self._ask_joins, lines.get, **bounds)
+        self._reads: Batcher[str] = Batcher(self._ask_reads, lines.get, **bounds)
         self._boards: dict[str, tuple[float, PublicBoard]] = {}
         self._reading: dict[str, asyncio.Lock] = {}
 
@@ -165,21 +170,24 @@ class Queue:
             bound=seen.bound,
         )
 
-    # ---- joins, a batch at a time: a callback while all is well, a task where the way is longer
+    # ---- joins, a call at a time: a callback while all is well, a task where the way is longer
 
-    def _ask_joins(self, line: Line, asked: Sequence[str | Shown], came: Came) -> None:
-        if not self._store.ready(line):
-            came(Later(self._send_joins(line, asked)))
+    def _ask_joins(self, asked: Sequence[tuple[Line, Sequence[str | Shown]]], came: Came) -> None:
+        if not self._store.connected:
+            came([Later(self._send_joins(line, some)) for line, some in asked])
             return
-        users, shown = _named(asked)
 
-        def answered(answer: Answered | Exception) -> None:
-            if isinstance(answer, Exception):
-                came(self._failed(answer, asked, lambda: self._send_joins(line, asked)))
-            else:
-                came(self._joined(line, answer))
+        def answered(answers: Sequence[Answered | FairgateError]) -> None:
+            came(
+                [
+                    self._failed(answer, some, partial(self._send_joins, line, some))
+                    if isinstance(answer, FairgateError)
+                    else self._joined(line, answer)
+                    for (line, some), answer in zip(asked, answers, strict=True)
+                ]
+            )
 
-        self._store.begin_join(line, users, shown, answered)
+        self._store.begin_joins([Joining(line, *_named(some)) for line, some in asked], answered)
 
     async def _send_joins(self, line: Line, asked: Sequence[str | Shown]) -> Answers | Settling:
         users, shown = _named(asked)
@@ -192,27 +200,29 @@ class Queue:
         return Settling(answered.places, self._journaled.wait(line.event_id, answered))
 
     def _failed(
-        self, error: Exception, asked: Sequence[object], again: Callable[[], Awaitable[Answers | Settling]]
+        self, error: FairgateError, asked: Sequence[object], again: Callable[[], Awaitable[Answers | Settling]]
     ) -> Answers | Later:
         """The long way for settings that have moved on. Everything else is the answer."""
-        return Later(again()) if isinstance(error, StaleGeneration) else [as_ours(error)] * len(asked)
+        return Later(again()) if isinstance(error, StaleGeneration) else [error] * len(asked)
 
     # ---- reads
 
-    def _ask_reads(self, line: Line, users: Sequence[str], came: Came) -> None:
-        if not self._store.ready(line):
-            came(Later(self._send_reads(line, users)))
+    def _ask_reads(self, asked: Sequence[tuple[Line, Sequence[str]]], came: Came) -> None:
+        if not self._store.connected:
+            came([Later(self._send_reads(line, users)) for line, users in asked])
             return
 
-        def answered(answer: list[Place] | Exception) -> None:
-            if isinstance(answer, Exception):
-                came(self._failed(answer, users, lambda: self._send_reads(line, users)))
-            elif _ASK_SQL.isdisjoint([place.status for place in answer]):
-                came(answer)
-            else:
-                came(Later(self._made_sure(line, users, answer)))
+        def answered(answers: Sequence[list[Place] | FairgateError]) -> None:
+            came([self._read(line, users, answer) for (line, users), answer in zip(asked, answers, strict=True)])
 
-        self._store.begin_positions(line, users, answered)
+        self._store.begin_positions(asked, answered)
+
+    def _read(self, line: Line, users: Sequence[str], answer: list[Place] | FairgateError) -> ForLine:
+        if isinstance(answer, FairgateError):
+            return self._failed(answer, users, partial(self._send_reads, line, users))
+        if _ASK_SQL.isdisjoint([place.status for place in answer]):
+            return answer
+        return Later(self._made_sure(line, users, answer))
 
     async def _send_reads(self, line: Line, users: Sequence[str]) -> Answers:
         places = await self._current(line, lambda known: self._store.positions(known, users))

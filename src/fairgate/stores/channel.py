@@ -192,7 +192,7 @@ class Channel:
 
     def _hand_over(self, value: Any) -> None:
         """Each answer to the oldest call that waits."""
-        self._waiting.popleft().then(_translated(str(value)) if isinstance(value, Exception) else value)
+        self._waiting.popleft().then(_translated(value) if isinstance(value, Exception) else value)
 
     def _gone(self, transport: Any, error: Exception | None) -> None:
         """This connection is; another may have taken its place."""
@@ -275,10 +275,13 @@ def _info(raw: Any) -> dict[str, str]:
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
-def _translated(refusal: str) -> Exception:
-    code = refusal.split(" ", 1)[0]
-    if code == "NOSCRIPT":
-        return _NoScript()
+def refused(error: Exception) -> FairgateError:
+    """What the server's error means, which may stand among the answers of one call."""
+    code = str(error).split(" ", 1)[0]
     if code == "OOM":
         return ValkeyFull()
-    return _REFUSALS[code]() if code in _REFUSALS else Unavailable(f"Valkey refused: {refusal}")
+    return _REFUSALS[code]() if code in _REFUSALS else Unavailable(f"Valkey refused: {error}")
+
+
+def _translated(error: Exception) -> Exception:
+    return _NoScript() if str(error).startswith("NOSCRIPT ") else refused(error)

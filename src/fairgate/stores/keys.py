@@ -12,9 +12,9 @@ LIVE_PROCESSES = "live:processes"  # ZSET: live process id → heartbeat (epoch 
 
 
 class LineKeys:
-    """The keys of one line, computed once."""
+    """The keys of one line, computed once; `of_join` and `of_position` are those of the scripts, in their order."""
 
-    __slots__ = ("claimed_at", "claims", "journal", "line", "outcomes", "sequence", "state")
+    __slots__ = ("claimed_at", "claims", "journal", "line", "of_join", "of_position", "outcomes", "sequence", "state")
 
     def __init__(self, event_id: str) -> None:
         self.line = "queue:lobby" if event_id == LOBBY else f"queue:event:{event_id}"
@@ -25,6 +25,8 @@ class LineKeys:
         self.state = f"{base}:state"
         self.outcomes = f"{base}:user"
         self.journal = f"{base}:journal"
+        self.of_join = (self.line, self.sequence, self.claims, self.state, self.outcomes, self.journal)
+        self.of_position = (self.line, self.claims, self.state, self.outcomes)
 
 
 def canary(owner: str) -> str:

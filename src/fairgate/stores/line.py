@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from fairgate.domain.line import Line, first_sequence
-from fairgate.domain.place import Outcome, Place, Status
-from fairgate.errors import FairgateError, LineNotOpen, StaleGeneration
-from fairgate.stores.channel import Channel, Script, Then, Word
+from fairgate.domain.place import Outcome, Place
+from fairgate.errors import FairgateError, StaleGeneration
+from fairgate.stores.channel import Channel, Script, Word, refused
 from fairgate.stores.keys import WAKE_CHANNEL, LineKeys, canary
+from fairgate.stores.line_answers import Answered, answered_of, each_or_error, only, places_of
 from fairgate.stores.stirred import Stirred
 
 # A batch must not hold the server so long that another line's callers notice (512 joins are about 1 ms).
@@ -28,11 +29,6 @@ _PREPARE, _REMEMBER = Script("prepare"), Script("remember")
 
 # A line's journal may hold this much on its way to Kafka: at 30 bytes a join, two millions.
 JOURNAL_MAX_BYTES = 64 * 1024 * 1024
-
-_NOT_OPEN, _SEE_OUTCOME = -1, -3
-NOWHERE = "+"
-_STATUS_OF = {0: Status.ADMITTED, -2: Status.SOLD_OUT, -4: Status.NONE, -5: Status.LEFT}
-
 
 # Users with what became of them.
 Outcomes: TypeAlias = Sequence[tuple[str, Outcome]]
@@ -53,14 +49,14 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     steps: list[tuple[int, int]]
 
 
-class Answered(NamedTuple):
-    """What a script said of some users, and the journal entry that makes it safe: `NOWHERE` when there will be none,
-    empty where nothing has to be. Stream ids are those of the server and generation that `fence` names.
+class Joining(NamedTuple):
+    """Who joins one line. `shown`: of who shows a token, the index in `users` and the sequence that it proves; a lost
+    place comes back where the rules allow it.
     """
 
-    places: list[Place | FairgateError]
-    journal_id: str
-    fence: str
+    line: Line
+    users: Sequence[str]
+    shown: Sequence[tuple[int, int]] = ()
 
 
 class LineStore:
@@ -80,48 +76,64 @@ class LineStore:
     # ---- what fans do
 
     async def join(self, line: Line, users: Sequence[str], shown: Sequence[tuple[int, int]] = ()) -> Answered:
-        """One place, or one refusal, per user and in their order. At most `JOINS_MAX` users.
+        """One place, or one refusal, per user and in their order. At most `JOINS_MAX` users."""
+        joining, fences = [Joining(line, users, shown)], [await self.fence_of(line)]
+        answers = await self.channel.run(_JOIN, *self._join(joining, fences))
+        return only(self._joined(joining, fences, answers))
 
-        `shown`: of who shows a token, the index in `users` and the sequence that it proves; a lost place comes back
-        where the rules allow it.
+    def begin_joins(
+        self, joining: Sequence[Joining], then: Callable[[Sequence[Answered | FairgateError]], None]
+    ) -> None:
+        """`join` for many lines in one call: who is called back gets of each what was answered, or the error. Where
+        `connected`; at most `JOINS_MAX` users of all lines.
         """
-        fence = await self.fence_of(line)
-        return self._joined(line, fence, await self.channel.run(_JOIN, *self._join(line, fence, users, shown)))
+        fences = [self.fence(one.line) for one in joining]
+        read = partial(self._joined, joining, fences)
+        self.channel.begin(_JOIN, *self._join(joining, fences), partial(each_or_error, len(joining), read, then))
 
-    def begin_join(self, line: Line, users: Sequence[str], shown: Sequence[tuple[int, int]], then: Then) -> None:
-        """`join` for who is called back with `Answered` or the error. Where `ready`."""
-        fence = self.fence(line)
-        self.channel.begin(
-            _JOIN, *self._join(line, fence, users, shown), partial(_or_error, partial(self._joined, line, fence), then)
-        )
+    def _join(self, joining: Sequence[Joining], fences: Sequence[str]) -> tuple[list[str], list[Word]]:
+        keys: list[str] = []
+        words: list[Word] = [WAKE_CHANNEL, self._journal_max_bytes]
+        for (line, users, shown), fence in zip(joining, fences, strict=True):
+            first = first_sequence(line.generation)
+            older = [(index + 1, sequence) for index, sequence in shown if sequence < first]
+            keys += self.keys(line.event_id).of_join
+            words += (fence, first, line.event_id, len(users), len(older))
+            for pair in older:
+                words += pair
+            words += users
+        return keys, words
 
-    def _join(
-        self, line: Line, fence: str, users: Sequence[str], shown: Sequence[tuple[int, int]]
-    ) -> tuple[list[str], list[Word]]:
-        k, first = self.keys(line.event_id), first_sequence(line.generation)
-        older = [(index + 1, sequence) for index, sequence in shown if sequence < first]
-        return [k.line, k.sequence, k.claims, k.state, k.outcomes, k.journal], [
-            *(fence, first, WAKE_CHANNEL, line.event_id, self._journal_max_bytes),
-            *(len(older), *(word for pair in older for word in pair)),
-            *users,
+    def _joined(
+        self, joining: Sequence[Joining], fences: Sequence[str], answers: Any
+    ) -> list[Answered | FairgateError]:
+        return [
+            refused(answer)
+            if isinstance(answer, Exception)
+            else self._journaling(one.line, answered_of(answer, fence), awaited=False)
+            for one, fence, answer in zip(joining, fences, answers, strict=True)
         ]
-
-    def _joined(self, line: Line, fence: str, answer: Any) -> Answered:
-        return self._journaling(line, _answered(answer, fence), awaited=False)
 
     async def positions(self, line: Line, users: Sequence[str]) -> list[Place]:
         """Where each stands, in their order; status `none` where Valkey does not know. At most `READS_MAX` users."""
-        fence = await self.fence_of(line)
-        return _places(await self.channel.run(_POSITION, *self._positions(line, fence, users)))
+        await self.fence_of(line)
+        return only(places_of(await self.channel.run(_POSITION, *self._positions([(line, users)]))))
 
-    def begin_positions(self, line: Line, users: Sequence[str], then: Then) -> None:
-        """`positions` for who is called back with the places or the error. Where `ready`."""
-        call = self._positions(line, self.fence(line), users)
-        self.channel.begin(_POSITION, *call, partial(_or_error, _places, then))
+    def begin_positions(
+        self, asked: Sequence[tuple[Line, Sequence[str]]], then: Callable[[Sequence[list[Place] | FairgateError]], None]
+    ) -> None:
+        """`positions` for many lines in one call: who is called back gets of each the places, or the error. Where
+        `connected`; at most `READS_MAX` users of all lines.
+        """
+        self.channel.begin(_POSITION, *self._positions(asked), partial(each_or_error, len(asked), places_of, then))
 
-    def _positions(self, line: Line, fence: str, users: Sequence[str]) -> tuple[list[str], list[Word]]:
-        k = self.keys(line.event_id)
-        return [k.line, k.claims, k.state, k.outcomes], [fence, *users]
+    def _positions(self, asked: Sequence[tuple[Line, Sequence[str]]]) -> tuple[list[str], list[Word]]:
+        keys: list[str] = []
+        words: list[Word] = []
+        for line, users in asked:
+            keys += self.keys(line.event_id).of_position
+            words += (self.fence(line), len(users), *users)
+        return keys, words
 
     async def leave(self, line: Line, user_id: str) -> Answered:
         """`left`, or what the user is instead: too late once claimed or admitted."""
@@ -132,7 +144,7 @@ class LineStore:
             [k.line, k.claims, k.state, k.outcomes, k.journal],
             [fence, user_id, self._journal_max_bytes],
         )
-        return self._journaling(line, _answered(answer, fence), awaited=True)
+        return self._journaling(line, answered_of(answer, fence), awaited=True)
 
     def _journaling(self, line: Line, answered: Answered, *, awaited: bool) -> Answered:
         """What these places rest on may be new: the relay is told."""
@@ -221,9 +233,10 @@ class LineStore:
             flat += (user_id, outcome.sequence, outcome.packed())
         return [k.line, k.outcomes, k.claims], flat
 
-    def ready(self, line: Line) -> bool:
-        """Whether there is a connection, and a server that was prepared for this line."""
-        return line.generation > 0 and self.channel.connected
+    @property
+    def connected(self) -> bool:
+        """Whether a call can begin: what the server was not prepared for is refused."""
+        return self.channel.connected
 
     def fence(self, line: Line) -> str:
         return f"{line.generation}:{self.channel.run_id}"
@@ -239,39 +252,3 @@ class LineStore:
 def settings_of(line: Line) -> list[str | int]:
     """The settings that the scripts obey, as fields and values of the state."""
     return ["state", line.state.value, "sold_out", int(line.sold_out), "rate", repr(line.rate)]
-
-
-def _or_error(read: Callable[[Any], Any], then: Then, answer: Any) -> None:
-    """Hands on what `read` makes of the answer, or what went wrong."""
-    if not isinstance(answer, Exception):
-        try:
-            answer = read(answer)
-        except Exception as error:
-            answer = error
-    then(answer)
-
-
-def _places(answer: list[Any]) -> list[Place]:
-    return [place for place in _answered(answer, "").places if isinstance(place, Place)]
-
-
-def _answered(answer: list[Any], fence: str) -> Answered:
-    size, recovering, journal_id, *flat = answer
-    waiting, is_recovering = Status.WAITING, bool(recovering)
-    places: list[Place | FairgateError] = [
-        Place(waiting, sequence, position, size, None, is_recovering)
-        if position > 0
-        else _not_waiting(sequence, position, size)
-        for sequence, position in zip(flat[::2], flat[1::2], strict=True)
-    ]
-    return Answered(places, journal_id.decode(), fence)
-
-
-def _not_waiting(sequence: Any, position: int, size: int) -> Place | FairgateError:
-    """The answer codes of the scripts' heads as values."""
-    if position == _NOT_OPEN:
-        return LineNotOpen()
-    if position == _SEE_OUTCOME:
-        outcome = Outcome.unpacked(sequence.decode())
-        return Place(outcome.status, outcome.sequence, None, size, outcome.ticket_id)
-    return Place(_STATUS_OF[position], sequence or None, None, size)
