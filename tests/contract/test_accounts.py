@@ -40,8 +40,8 @@ async def test_a_line_that_this_server_does_not_have_has_an_empty_account(server
 async def test_the_backlog_is_told_by_shard(servers: Servers, crowd: Fans, event_id: str) -> None:
     async with crowd.database.transaction() as sql:
         await sql.execute(
-            """insert into outbox (shard, topic, key, payload, messages, created_at)
-               values (77, 'ticket-issue', $1, E'{}\\n{}', 2, clock_timestamp() - interval '1 hour')""",
+            """insert into outbox (shard, topic, keys, payload, messages, created_at)
+               values (77, 'ticket-issue', array[$1, $1], E'{}\\n{}', 2, clock_timestamp() - interval '1 hour')""",
             event_id,
         )
     try:

@@ -267,7 +267,7 @@ async def after_another_row(sql: Any) -> Any:
 async def send_another_row(sql: Any) -> None:
     """Returns when Kafka has it: so the relay has looked behind every number before it."""
     row = await sql.fetchval(
-        """insert into outbox (shard, topic, key, payload, messages) values (0, 'notification', 'nobody',
+        """insert into outbox (shard, topic, keys, payload, messages) values (0, 'notification', array['nobody'],
            '{"messageId":"m","userId":"nobody","kind":"news","title":"t","body":"b","timestamp":1}', 1) returning id"""
     )
     await until_sql(sql, "select sent_at is not null from outbox where id = $1", row)

@@ -77,8 +77,12 @@ async def test_numbers_follow_the_sequences_and_the_outbox_has_each_once(
     assert [row["number"] for row in rows] == list(range(1, 2_501))
     assert [row["sequence"] for row in rows] == sorted(row["sequence"] for row in rows)
     async with crowd.database.connection() as connection:
-        named = await connection.fetch("select first_number, messages from outbox where key = $1 order by id", event_id)
-    numbers = [row["first_number"] + i for row in named for i in range(row["messages"])]
+        named = await connection.fetch(
+            "select first, count from outbox, unnest(keys, first_numbers, counts) as r (event_id, first, count)"
+            " where event_id = $1 order by id",
+            event_id,
+        )
+    numbers = [row["first"] + i for row in named for i in range(row["count"])]
     assert numbers == list(range(1, 2_501))
 
 

@@ -73,9 +73,9 @@ async def put(database: Database, key: str, count: int, first: int = 0) -> None:
     payload = "\n".join(json.dumps({"n": first + i}) for i in range(count))
     async with database.connection() as connection:
         await connection.execute(
-            "insert into outbox (shard, topic, key, payload, messages) values ($1, 'ticket-issue', $2, $3, $4)",
+            "insert into outbox (shard, topic, keys, payload, messages) values ($1, 'ticket-issue', $2, $3, $4)",
             shard_of(key, SHARDS),
-            key,
+            [key] * count,
             payload,
             count,
         )
@@ -167,10 +167,10 @@ async def test_an_admission_that_kafka_lost_is_sent_again(database: Database, ev
     assert found.oldest is not None
     assert minutes_ago(6) < found.oldest < minutes_ago(4)
     async with database.connection() as connection:
-        named = await connection.fetchrow("select first_number, messages from outbox where key = $1", event_id)
-        await connection.execute("update outbox set sent_at = now() where key = $1", event_id)
+        named = await connection.fetchrow("select first_numbers, counts from outbox where keys = array[$1]", event_id)
+        await connection.execute("update outbox set sent_at = now() where keys = array[$1]", event_id)
         await connection.execute("update tallies set issued = 1 where event_id = $1", event_id)
-    assert tuple(named) == (1, 1)
+    assert tuple(named) == ([1], [1])
 
 
 async def test_orders_say_what_their_admissions_say(database: Database, config: Config, event_id: str) -> None:
@@ -194,8 +194,10 @@ async def test_orders_say_what_their_admissions_say(database: Database, config: 
         await connection.execute("update tallies set issued = 1, confirmed = 1 where event_id = $1", event_id)
     assert (await LostAdmissions(database).send_again(None, minutes_ago(1))).count == 4
     async with database.connection() as connection:
-        rows = await connection.fetch("select messages from outbox where key = $1 order by first_number", event_id)
-    assert [row["messages"] for row in rows] == [2, 1, 1]
+        rows = await connection.fetch(
+            "select first_numbers, counts, messages from outbox where $1 = any(keys) order by id", event_id
+        )
+    assert [tuple(row) for row in rows] == [([1, 5], [2, 1], 3), ([3], [1], 1)]
     async with Relaying(database, config) as relay, relay.signals["sent"].expect(4):
         OutboxBell(database).ring()
     orders = [record.value for record in await of_topic(config, event_id)]
@@ -221,8 +223,8 @@ async def test_a_row_that_names_admissions_which_are_not_there_is_said_to_and_no
         try:
             async with database.connection() as connection:
                 await connection.execute(
-                    "insert into outbox (shard, topic, key, first_number, messages) "
-                    "values (0, 'ticket-issue', $1, 1, 3)",
+                    "insert into outbox (shard, topic, keys, first_numbers, counts, messages) "
+                    "values (0, 'ticket-issue', array[$1], array[1], array[3], 3)",
                     event_id,
                 )
                 with pytest.raises(Unavailable, match="not there"):

@@ -11,9 +11,9 @@ from tests.support.ticketing import FIRST, Books
 
 _ORDERS = """
 select a.user_id as "userId", a.event_id as "eventId", a.sequence, a.number, epoch_millis(a.admitted_at) as timestamp
-from outbox o
-join admissions a on a.event_id = o.key and a.number >= o.first_number and a.number < o.first_number + o.messages
-where o.key = $1 order by o.id, a.number
+from outbox o cross join unnest(o.keys, o.first_numbers, o.counts) as r (event_id, first, count)
+join admissions a on a.event_id = r.event_id and a.number >= r.first and a.number < r.first + r.count
+where r.event_id = $1 order by o.id, a.number
 """
 
 

@@ -1,7 +1,9 @@
 -- name: stock^
 select i.capacity, i.reserved, i.next_number, y.issued, y.confirmed, y.cancelled, y.expired,
        l.rate, l.burst, l.state, l.generation,
-       (select coalesce(sum(o.messages), 0) from outbox o where o.sent_at is null and o.key = i.event_id)::bigint as unsent
+       (select coalesce(sum(coalesce(r.count, 1)), 0)
+        from outbox o cross join unnest(o.keys, o.counts) as r (event_id, count)
+        where o.sent_at is null and o.topic = 'ticket-issue' and r.event_id = i.event_id)::bigint as unsent
 from inventory i join tallies y using (event_id) join lines l using (event_id) where event_id = :event_id;
 
 -- name: admissions

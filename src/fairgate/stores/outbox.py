@@ -23,7 +23,9 @@ NOTICE_EVERY_S = 0.01
 
 
 class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch of messages of one topic, in order. `topic` is the logical name; `payloads` are JSON documents."""
+    """A batch of messages of one topic, in order, each with its key and id. `topic` is the logical name; `payloads` are
+    JSON documents.
+    """
 
     id: int
     shard: int
@@ -37,29 +39,36 @@ _encoder = msgspec.json.Encoder()
 
 
 def row_of(row: asyncpg.Record) -> OutboxRow:
-    payloads = _orders(row) if row["payload"] is None else row["payload"].split("\n")
+    keys, payloads = _orders(row) if row["payload"] is None else (row["keys"], row["payload"].split("\n"))
     return OutboxRow(
         id=row["id"],
         shard=row["shard"],
         topic=row["topic"],
-        keys=row["keys"] or [row["key"]] * len(payloads),
+        keys=keys,
         ids=row["ids"] or [f"{row['id']}.{i}" for i in range(len(payloads))],
         payloads=payloads,
     )
 
 
-def _orders(row: asyncpg.Record) -> list[bytes]:
-    """The messages of the admissions that the row names. Those never change: a row that is sent again says the same."""
-    users, sequences = row["users"] or [], row["sequences"] or []
+def _orders(row: asyncpg.Record) -> tuple[list[str], list[bytes]]:
+    """Keys and messages of the admissions that the row names, in runs of consecutive numbers of an event. Those never
+    change: a row that is sent again says the same.
+    """
+    users, sequences, timestamp = row["users"] or [], row["sequences"] or [], row["admitted_ms"]
     if len(users) != row["messages"]:
         raise Unavailable(f"row {row['id']} of the outbox names admissions that are not there")
-    event_id, first, timestamp = row["key"], row["first_number"], row["admitted_ms"]
-    return [
+    keys: list[str] = []
+    numbers: list[int] = []
+    for event_id, first, count in zip(row["keys"], row["first_numbers"], row["counts"], strict=True):
+        keys += [event_id] * count
+        numbers += range(first, first + count)
+    orders = [
         _encoder.encode(
             TicketIssue(user_id=user, event_id=event_id, sequence=sequence, number=number, timestamp=timestamp)
         )
-        for number, (user, sequence) in enumerate(zip(users, sequences, strict=True), first)
+        for event_id, user, sequence, number in zip(keys, users, sequences, numbers, strict=True)
     ]
+    return keys, orders
 
 
 class OutboxStore:

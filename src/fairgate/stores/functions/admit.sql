@@ -72,9 +72,12 @@ begin
         join lines l on l.event_id = n.event_id
         where i.event_id = n.event_id
     ), told as (
-        insert into outbox (shard, topic, key, first_number, messages)
-        select p.shard, 'ticket-issue', p.event_id, min(p.number), count(*)
-        from placed p where p.fits group by p.shard, p.event_id
+        insert into outbox (shard, topic, keys, first_numbers, counts, messages)
+        select r.shard, 'ticket-issue', array_agg(r.event_id), array_agg(r.first), array_agg(r.count), sum(r.count)
+        from (
+            select p.shard, p.event_id, min(p.number) as first, count(*) as count
+            from placed p where p.fits group by p.shard, p.event_id
+        ) r group by r.shard
     )
     select p.event_id, p.user_id, p.sequence,
            case when p.had is not null or p.fits then 'admitted'
@@ -140,8 +143,8 @@ begin
     update inventory i set reserved = i.reserved + v_count, next_number = i.next_number + v_count,
                            tokens = v_line.tokens - v_count, tokens_at = v_now
     where i.event_id = p_event;
-    insert into outbox (shard, topic, key, first_number, messages)
-    values (v_line.shard, 'ticket-issue', p_event, v_line.next_number, v_count);
+    insert into outbox (shard, topic, keys, first_numbers, counts, messages)
+    values (v_line.shard, 'ticket-issue', array[p_event], array[v_line.next_number], array[v_count], v_count);
     return v_line.next_number;
 end
 $$;

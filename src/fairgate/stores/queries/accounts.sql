@@ -11,8 +11,10 @@ join inventory i using (event_id)
 join tallies y using (event_id)
 left join leases s on s.name = 'lines:' || l.shard
 left join (
-    select key, sum(messages) as unsent from outbox where sent_at is null and topic = 'ticket-issue' group by key
-) o on o.key = l.event_id
+    select r.event_id, sum(coalesce(r.count, 1)) as unsent
+    from outbox o cross join unnest(o.keys, o.counts) as r (event_id, count)
+    where o.sent_at is null and o.topic = 'ticket-issue' group by r.event_id
+) o on o.event_id = l.event_id
 order by l.event_id;
 
 -- name: backlog

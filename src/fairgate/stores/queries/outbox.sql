@@ -1,8 +1,9 @@
 -- name: oldest_unsent
--- At least one, if there is any; and no more than hold so many messages together. Where a row names admissions, with those.
+-- At least one, if there is any; and no more than hold so many messages together. Where a row names admissions, with those,
+-- run by run: one look into their index for each.
 -- `+ 0`: in the order of ids the table has all that was sent in the last minutes before the first that is not, and a plan
 -- that was made for any limit would go that way.
-select r.id, r.shard, r.topic, r.key, r.keys, r.ids, r.payload, r.first_number, r.messages,
+select r.id, r.shard, r.topic, r.keys, r.ids, r.payload, r.first_numbers, r.counts, r.messages,
        a.users, a.sequences, a.admitted_ms
 from (
     select r.*, sum(r.messages) over (order by r.id) - r.messages as before
@@ -13,11 +14,16 @@ from (
     ) r
 ) r
 left join lateral (
-    select array_agg(a.user_id::text order by a.number) as users, array_agg(a.sequence order by a.number) as sequences,
+    select array_agg(a.user_id::text order by n.nth, a.number) as users,
+           array_agg(a.sequence order by n.nth, a.number) as sequences,
            epoch_millis(min(a.admitted_at)) as admitted_ms
-    from admissions a
-    where a.event_id = r.key and a.number >= r.first_number and a.number < r.first_number + r.messages
-) a on r.first_number is not null
+    from unnest(r.keys, r.first_numbers, r.counts) with ordinality as n (event_id, first, count, nth)
+    cross join lateral (
+        select a.user_id, a.sequence, a.number, a.admitted_at from admissions a
+        where a.event_id = n.event_id and a.number >= n.first and a.number < n.first + n.count
+        offset 0
+    ) a
+) a on r.first_numbers is not null
 where r.before < :messages
 order by r.id;
 

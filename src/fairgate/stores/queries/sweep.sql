@@ -61,20 +61,27 @@ with unsettled as materialized (
     where i.next_number - 1 > t.issued
       and a.admitted_at < :before and a.admitted_at >= coalesce(cast(:since as timestamptz), '-infinity')
       and not exists (select from tickets k where k.event_id = a.event_id and k.number = a.number)
+), ordered as materialized (
+    select distinct unnest(o.keys) as event_id from outbox o
+    where o.topic = 'ticket-issue' and o.created_at < :before and (o.sent_at is null or o.sent_at >= :before)
 ), lost as (
     select a.* from unsettled a
-    where not exists (select from outbox o where o.key = a.event_id and o.created_at < :before
-                                             and (o.sent_at is null or o.sent_at >= :before))
+    where not exists (select from ordered o where o.event_id = a.event_id)
     order by a.event_id, a.number limit :limit
 ), told as (
-    insert into outbox (shard, topic, key, first_number, messages)
-    select l.shard, 'ticket-issue', a.event_id, min(a.number), count(*)
+    insert into outbox (shard, topic, keys, first_numbers, counts, messages)
+    select r.shard, 'ticket-issue', array_agg(r.event_id order by r.event_id, r.first),
+           array_agg(r.first order by r.event_id, r.first), array_agg(r.count order by r.event_id, r.first), sum(r.count)
     from (
-        select a.*, a.number - row_number() over (partition by a.event_id, a.admitted_at order by a.number) as run
-        from lost a
-    ) a join lines l on l.event_id = a.event_id
-    group by l.shard, a.event_id, a.admitted_at, a.run
-    order by a.event_id, min(a.number)
+        select l.shard, a.event_id, a.admitted_at, min(a.number) as first, count(*) as count
+        from (
+            select a.*, a.number - row_number() over (partition by a.event_id, a.admitted_at order by a.number) as run
+            from lost a
+        ) a join lines l on l.event_id = a.event_id
+        group by l.shard, a.event_id, a.admitted_at, a.run
+    ) r
+    group by r.shard, r.admitted_at
+    order by r.admitted_at
 )
 select (select count(*) from lost) as count, (select min(admitted_at) from unsettled) as oldest;
 
