@@ -8,10 +8,10 @@
 local state = redis.call('HMGET', KEYS[4], 'fence', 'epoch')
 if state[1] ~= ARGV[1] then return redis.error_reply('FGSTALE the line is not prepared here') end
 if state[2] ~= ARGV[2] then return redis.error_reply('FGEPOCH the lease has another owner') end
-local want = tonumber(ARGV[3])
-local missing = want - redis.call('ZCARD', KEYS[2])
-if missing > 0 then
-  local head = redis.call('ZRANGE', KEYS[1], 0, missing - 1, 'WITHSCORES')
+local want, before = tonumber(ARGV[3]), redis.call('ZCARD', KEYS[2])
+local head = {}
+if want > before then
+  head = redis.call('ZRANGE', KEYS[1], 0, want - before - 1, 'WITHSCORES')
   if #head > 0 then
     local time = redis.call('TIME')
     local scored = {}
@@ -21,4 +21,5 @@ if missing > 0 then
     redis.call('ZREMRANGEBYRANK', KEYS[1], 0, #head / 2 - 1)
   end
 end
-return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[2]), redis.call('ZRANGE', KEYS[2], 0, want - 1, 'WITHSCORES')}
+local claims = before == 0 and head or redis.call('ZRANGE', KEYS[2], 0, want - 1, 'WITHSCORES')
+return {redis.call('ZCARD', KEYS[1]), before + #head / 2, claims}
