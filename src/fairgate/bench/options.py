@@ -9,6 +9,9 @@ import msgspec
 
 Tell = Callable[[str], None]
 
+# So many are enough for the compilers, when something is drained once unmeasured.
+WARMING_MAX = 100_000
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`seconds` of each closed loop. `waiting`: how many wait, for drain and position; `sizes`: how long the line is

@@ -13,7 +13,7 @@ import msgspec
 from fairgate.bench.cores import can_pin
 from fairgate.bench.load import Driver
 from fairgate.bench.measured import Measured
-from fairgate.bench.options import Options
+from fairgate.bench.options import WARMING_MAX, Options
 from fairgate.bench.peer import PeerSide, build
 from fairgate.bench.remote import RemoteSide
 from fairgate.bench.report import Report
@@ -31,8 +31,6 @@ PEER_PORT = 95
 GUESTS_PER_MINUTE = 1_000_000_000
 # A drain is as fast as the pipeline: nobody shall hold it back for who tells, who is behind by design then.
 LAG_UNBOUNDED = 1_000_000_000
-# So many are enough for the compilers.
-WARMING_MAX = 100_000
 
 
 async def run(options: Options, command: str) -> Report:

@@ -10,12 +10,15 @@ from itertools import cycle
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+
 from fairgate.bench import cpu
 from fairgate.bench.filling import Filler
 from fairgate.bench.load import Driver
 from fairgate.bench.measured import Figure, Measured, of_requests
-from fairgate.bench.options import Options
+from fairgate.bench.options import WARMING_MAX, Options
 from fairgate.bench.sides import API_CORE, FairgateSide, Side
+from fairgate.bench.works import drain
 from fairgate.bench.works.join import FANS_PER_S, joins
 from fairgate.checker import books
 from fairgate.checker.facts import percentile
@@ -48,6 +51,7 @@ async def measure(side: Side, driver: Driver, options: Options) -> Measured:
     alone_s = await _idle(side)
     events = await _opened(side, options.lines, rate=ADMISSIONS / watch_s)
     found = Measured(_idle_figures(side, alone_s, await _idle(side), len(events)))
+    await _warmed(side, driver, options)
     found += await _joins(side, driver, options, events)
     await _filled(side, events)
     found.figures += await _rates(side, events, watch_s=watch_s)
@@ -89,6 +93,12 @@ def _idle_figures(side: Side, alone: dict[str, float], many: dict[str, float], c
         for kind, spent in many.items()
         if kind in ("api", "admission", "relay", "valkey", "postgresql") and kind in alone
     ]
+
+
+async def _warmed(side: FairgateSide, driver: Driver, options: Options) -> None:
+    """These servers are new, and in the first minute their compilers take what the lines are asked for."""
+    await drain.measure(side, driver, msgspec.structs.replace(options, waiting=min(options.waiting, WARMING_MAX)))
+    side.pin_api(API_CORE)
 
 
 # ---- joins
