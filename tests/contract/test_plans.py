@@ -15,6 +15,7 @@ from fairgate.domain.messages import TicketIssue, TicketIssued
 from fairgate.domain.ticket import TicketStatus
 from fairgate.stores.database import Database
 from fairgate.stores.inbox import InboxStore, Name
+from fairgate.stores.lines import LineBook
 from fairgate.stores.outbox import OutboxStore
 from fairgate.stores.standings import read_standings
 from fairgate.stores.tickets import Issued, SettledBefore, TicketStore
@@ -310,6 +311,27 @@ async def test_who_forgets_what_was_sent_long_ago_reads_no_more_than_that(server
         before = await desk.rows_read()
         assert await outbox.prune(600.0, 2 * old) == old
         assert await desk.rows_read() - before < old * READS_MAX
+
+
+async def test_who_reads_what_has_changed_does_not_read_all_lines(servers: Servers) -> None:
+    """Each process does, for each notice: a thousand lines that are opened together must not be a million reads."""
+    async with own_database(servers.postgres_dsn) as dsn, desk_at(dsn) as desk:
+        async with desk.database.connection() as sql:
+            await sql.execute(
+                "insert into lines (event_id, shard, state, rate, burst)"
+                " select 'l' || n, n % $1, 'open', 1, 1 from generate_series(1, 1000) as n",
+                SHARDS,
+            )
+            await sql.execute("insert into inventory (event_id) select event_id from lines on conflict do nothing")
+        await desk.analyze()
+        book = LineBook(desk.database)
+        await book.refresh()
+        for number in range(1, TIMES):
+            async with desk.database.connection() as sql:
+                await sql.execute("update lines set title = 'changed' where event_id = $1", f"l{number}")
+            before = await desk.rows_read()
+            await book.refresh()
+            assert await desk.rows_read() - before < READS_MAX
 
 
 async def fill_the_outbox(desk: Desk, *, sent: int, unsent: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,10 @@ from fairgate.lifecycle import Service
 from fairgate.stores.database import Connection, Database
 
 CHANGED_CHANNEL = "fairgate_lines"
+
+# After a quiet moment a notice waits for nothing; of a thousand that come together, each would be a read of its own in
+# every process.
+READ_EVERY_S = 0.05
 
 
 def line_of(row: asyncpg.Record) -> Line:
@@ -49,6 +54,7 @@ class LineBook(Service):
         self._database = database
         self._lines: dict[str, Line] = {}
         self._edge = 0
+        self._rests_until = float("-inf")
         self._reading = asyncio.Lock()  # one after the other: an older answer must not come over a newer one
         self._listener: asyncpg.Connection[asyncpg.Record] | None = None
         self._watchers: list[Callable[[Line], None]] = []
@@ -103,6 +109,8 @@ class LineBook(Service):
 
     async def run_once(self) -> bool:
         await self._listen()
+        await asyncio.sleep(max(0.0, self._rests_until - time.monotonic()))
+        self._rests_until = time.monotonic() + READ_EVERY_S
         await self.refresh()
         self.signals["read"].fire()
         return False

@@ -2,9 +2,13 @@
 -- The next edge, and the lines that a transaction at or behind the last edge wrote; none: one row without a line. Before an
 -- edge every transaction is over, so that none commits behind a reader's back. Edge '0': all lines.
 with edge as (select pg_snapshot_xmin(pg_current_snapshot()) as tx)
-select edge.tx::text as edge, l.*, i.capacity
+select edge.tx::text as edge, l.*
 from edge
-left join (lines l join inventory i using (event_id)) on l.tx >= cast(cast(:edge as text) as xid8)
+left join lateral (
+    select l.*, i.capacity from lines l
+    cross join lateral (select i.capacity from inventory i where i.event_id = l.event_id offset 0) i
+    where l.tx >= cast(cast(:edge as text) as xid8)
+) l on true
 order by l.version;
 
 -- name: all_lines
