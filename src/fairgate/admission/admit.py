@@ -44,7 +44,7 @@ SHOWN_S = 0.5
 # settings, and those make the line due.
 BLOCKED_S, PAUSED_S = 0.25, 5.0
 
-# A round looks at each line that is ours: the more, the further apart. Of one nobody waits for it.
+# A round looks at each line that is ours: the more, the further apart they begin. Of one nobody waits for it.
 LINE_S = 0.00005
 
 # Lines that are admitted together. Of many, the next are claimed while these are written.
@@ -94,6 +94,7 @@ class Admission(Service):
 
     async def run_once(self) -> bool:
         await asyncio.sleep(max(0.0, self._rests_until - time.monotonic()))
+        self._rests_until = time.monotonic() + LINE_S * len(self._owner.lines)
         await self._owner.take_over()
         await self._owner.settle()
         await self._owner.sweep()
@@ -104,7 +105,6 @@ class Admission(Service):
         if due:
             await self._look(due, now)
         await self._show()
-        self._rests_until = time.monotonic() + LINE_S * len(self._owner.lines)
         next_at = min((owned.due_at for owned in busy if owned.has_someone), default=math.inf)
         self.idle_s = max(0.0, min(IDLE_S, next_at - time.monotonic()))
         return self.idle_s == 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from array import array
 from collections.abc import Sequence
 from itertools import cycle
@@ -26,12 +25,13 @@ from fairgate.domain.line import LineState
 from fairgate.errors import Unavailable
 
 CONNECTIONS = 64
-ROLES = ("api", "admission", "relay")
 # Admissions of each line while it is watched: fewer say little of a rate.
 ADMISSIONS = 120
 # One more than goes at a time: a bucket of one forgets what comes in while its line waits for its turn.
 BURST = 2
 WATCH_S, WATCH_LEAST_S = 60.0, 5.0
+# They are watched from when the last one is open; as a share of that time, who is admitted before is filled in besides.
+OPENING = 0.5
 IDLE_S = 10.0
 LINES_AT_ONCE = 16
 READY_S = 60.0
@@ -118,12 +118,12 @@ async def _joins(side: FairgateSide, driver: Driver, options: Options, events: S
 
 
 async def _filled(side: FairgateSide, events: Sequence[str]) -> None:
-    """In each line at least as many as its rate lets go."""
+    """In each line at least as many as its rate lets go while they are opened and watched."""
     filler, gate = Filler(side), asyncio.Semaphore(LINES_AT_ONCE)
 
     async def filled(event_id: str) -> None:
         async with gate:
-            await filler.fill(event_id, ADMISSIONS + BURST)
+            await filler.fill(event_id, int(ADMISSIONS * (1 + OPENING)) + BURST)
 
     try:
         await asyncio.gather(*map(filled, events))
@@ -132,13 +132,12 @@ async def _filled(side: FairgateSide, events: Sequence[str]) -> None:
 
 
 async def _rates(side: FairgateSide, events: Sequence[str], *, watch_s: float) -> list[Figure]:
-    """All lines are let go; how far each one's admissions are from its rate."""
+    """All lines are let go; once they are, how far each one's admissions are from its rate."""
     sql = await books.connect(side.config)
     try:
-        began = await sql.fetchval("select clock_timestamp()")
-        at = time.monotonic()
         await _open_all(side, events)
-        await asyncio.sleep(max(0.0, watch_s - (time.monotonic() - at)))
+        began = await sql.fetchval("select clock_timestamp()")
+        await asyncio.sleep(watch_s)
         found = await sql.fetch(_ADMITTED, list(events), began)
     finally:
         await sql.close()
