@@ -9,6 +9,7 @@ import pytest
 
 from fairgate.domain.line import LineState
 from fairgate.queue.lines import Lines
+from fairgate.stores import lines as stores_lines
 from fairgate.stores.database import Database
 from fairgate.stores.lines import LineBook
 from tests.support.ticketing import Books
@@ -64,3 +65,38 @@ async def test_who_watches_hears_of_each_change_once(database: Database, book: L
         await book.refresh()
     await book.refresh()
     assert len(heard) == 2 and heard[0] < heard[1]
+
+
+async def test_many_changes_together_are_few_reads(
+    database: Database, event_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each notice would be one of its own, in every process."""
+    monkeypatch.setattr(stores_lines, "READ_EVERY_S", 2.0)
+    book, reads, notices = LineBook(database), 0, 0
+    refresh = book.refresh
+
+    async def counted() -> None:
+        nonlocal reads
+        reads += 1
+        await refresh()
+
+    def noticed(_event_id: str) -> None:
+        nonlocal notices
+        notices += 1
+
+    monkeypatch.setattr(book, "refresh", counted)
+    book.on_notice(noticed)
+    await Books(database).event(event_id)
+    async with book.signals["read"].expect(1, 20):
+        await book.start()
+    try:
+        for number in range(40):
+            await Lines(database).change(event_id, title=f"number {number}")
+        async with asyncio.timeout(20):
+            while book.get(event_id).title != "number 39":
+                async with book.signals["read"].expect(1, 20):
+                    pass
+        assert notices >= 40
+        assert reads < notices / 2
+    finally:
+        await book.stop()
