@@ -64,6 +64,16 @@ async def test_each_line_of_a_call_is_read_by_itself(crowd: Fans, keeper: Gateke
     assert [place.status for place in fourth] == [Status.NONE, Status.NONE]
 
 
+async def test_an_outcome_that_says_nothing_is_no_matter_of_other_lines(
+    crowd: Fans, keeper: Gatekeeper, event_id: str
+) -> None:
+    broken, well = [await crowd.create(f"{event_id}-{name}", state=LineState.PAUSED) for name in ("broken", "well")]
+    await crowd.store.channel.command("HSET", crowd.store.keys(broken.event_id).outcomes, "a", "issued")
+    first, second = await joined(crowd, [Joining(line, ["a"]) for line in (broken, well)])
+    assert isinstance(first, Unavailable)
+    assert isinstance(second, Answered)
+
+
 async def test_who_asks_in_many_lines_at_once_is_placed_in_each(crowd: Fans, keeper: Gatekeeper, event_id: str) -> None:
     found = [await crowd.create(f"{event_id}-{number}", state=LineState.PAUSED) for number in range(70)]
     places = await asyncio.gather(*(crowd.join(line.event_id, user) for user in "xyz" for line in found))

@@ -76,20 +76,20 @@ class Batcher(Generic[T]):
             answer(Unavailable("too many requests at once"))
             return
         self._unanswered += 1
-        if event_id in self._held:
-            self._held[event_id].append((asked, answer))
-        else:
-            self._gather(event_id, [(asked, answer)])
+        waiting = self._held.get(event_id)
+        if waiting is None:
+            waiting = self._gathering(event_id)
+        waiting.append((asked, answer))
 
-    def _gather(self, event_id: str, some: list[tuple[T, Answer]]) -> None:
+    def _gathering(self, event_id: str) -> list[tuple[T, Answer]]:
+        """Who goes with the next call, which begins soon."""
         waiting = self._gathered.get(event_id)
         if waiting is None:
-            self._gathered[event_id] = some
-        else:
-            waiting += some
+            waiting = self._gathered[event_id] = []
         if not self._calling:
             self._calling = True
             asyncio.get_running_loop().call_soon(self._call)
+        return waiting
 
     def _call(self) -> None:
         """What is gathered goes; where nothing is, the next who asks begins."""
@@ -153,7 +153,7 @@ class Batcher(Generic[T]):
             answers = [as_ours(error)] * len(part.waiting)
         held = self._held.pop(part.event_id)
         if held:
-            self._gather(part.event_id, held)
+            self._gathering(part.event_id).extend(held)
         self._end(part, answers)
 
     def _end(self, part: _Part[T], answers: Answers | Settling) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -11,9 +10,9 @@ import msgspec
 from fairgate.domain.line import Line, first_sequence
 from fairgate.domain.place import Outcome, Place
 from fairgate.errors import FairgateError, StaleGeneration
-from fairgate.stores.channel import Channel, Script, Word, refused
+from fairgate.stores.channel import Channel, Script, Word
 from fairgate.stores.keys import WAKE_CHANNEL, LineKeys, canary
-from fairgate.stores.line_answers import Answered, answered_of, each_or_error, only, places_of
+from fairgate.stores.line_answers import Answered, answered_of, each_answered, each_places, only
 from fairgate.stores.stirred import Stirred
 
 # A batch must not hold the server so long that another line's callers notice (512 joins are about 1 ms).
@@ -88,8 +87,8 @@ class LineStore:
         `connected`; at most `JOINS_MAX` users of all lines.
         """
         fences = [self.fence(one.line) for one in joining]
-        read = partial(self._joined, joining, fences)
-        self.channel.begin(_JOIN, *self._join(joining, fences), partial(each_or_error, len(joining), read, then))
+        call = self._join(joining, fences)
+        self.channel.begin(_JOIN, *call, lambda answers: then(self._joined(joining, fences, answers)))
 
     def _join(self, joining: Sequence[Joining], fences: Sequence[str]) -> tuple[list[str], list[Word]]:
         keys: list[str] = []
@@ -108,16 +107,14 @@ class LineStore:
         self, joining: Sequence[Joining], fences: Sequence[str], answers: Any
     ) -> list[Answered | FairgateError]:
         return [
-            refused(answer)
-            if isinstance(answer, Exception)
-            else self._journaling(one.line, answered_of(answer, fence), awaited=False)
-            for one, fence, answer in zip(joining, fences, answers, strict=True)
+            self._journaling(one.line, answered, awaited=False) if isinstance(answered, Answered) else answered
+            for one, answered in zip(joining, each_answered(answers, fences), strict=True)
         ]
 
     async def positions(self, line: Line, users: Sequence[str]) -> list[Place]:
         """Where each stands, in their order; status `none` where Valkey does not know. At most `READS_MAX` users."""
         await self.fence_of(line)
-        return only(places_of(await self.channel.run(_POSITION, *self._positions([(line, users)]))))
+        return only(each_places(await self.channel.run(_POSITION, *self._positions([(line, users)])), 1))
 
     def begin_positions(
         self, asked: Sequence[tuple[Line, Sequence[str]]], then: Callable[[Sequence[list[Place] | FairgateError]], None]
@@ -125,7 +122,8 @@ class LineStore:
         """`positions` for many lines in one call: who is called back gets of each the places, or the error. Where
         `connected`; at most `READS_MAX` users of all lines.
         """
-        self.channel.begin(_POSITION, *self._positions(asked), partial(each_or_error, len(asked), places_of, then))
+        call = self._positions(asked)
+        self.channel.begin(_POSITION, *call, lambda answers: then(each_places(answers, len(asked))))
 
     def _positions(self, asked: Sequence[tuple[Line, Sequence[str]]]) -> tuple[list[str], list[Word]]:
         keys: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from fairgate.domain.place import Outcome, Place, Status
@@ -28,18 +28,21 @@ class Answered(NamedTuple):
     fence: str
 
 
-def each_or_error(
-    count: int, read: Callable[[Any], Sequence[Any]], then: Callable[[Sequence[Any]], None], answer: Any
-) -> None:
-    """Hands on what `read` makes of the answer, or what went wrong to each."""
-    if not isinstance(answer, Exception):
-        try:
-            answer = read(answer)
-        except Exception as error:
-            answer = error
+def each_answered(answers: Any, fences: Sequence[str]) -> list[Answered | FairgateError]:
+    """Of each line of a call what was answered, or what went wrong: with the call, or with this line alone."""
+    each = [answers] * len(fences) if isinstance(answers, Exception) else answers
+    return [_answered_or_error(answer, fence) for answer, fence in zip(each, fences, strict=True)]
+
+
+def _answered_or_error(answer: Any, fence: str) -> Answered | FairgateError:
+    if isinstance(answer, FairgateError):
+        return answer
     if isinstance(answer, Exception):
-        answer = [answer if isinstance(answer, FairgateError) else Unavailable(repr(answer))] * count
-    then(answer)
+        return refused(answer)
+    try:
+        return answered_of(answer, fence)
+    except Exception as error:  # what is no outcome is no matter of the other lines
+        return Unavailable(repr(error))
 
 
 def only(answers: Sequence[T | FairgateError]) -> T:
@@ -50,12 +53,11 @@ def only(answers: Sequence[T | FairgateError]) -> T:
     return answer
 
 
-def places_of(answers: Any) -> list[list[Place] | FairgateError]:
+def each_places(answers: Any, count: int) -> list[list[Place] | FairgateError]:
+    """The same for a call that nobody is refused by."""
     return [
-        refused(answer)
-        if isinstance(answer, Exception)
-        else [place for place in answered_of(answer, "").places if isinstance(place, Place)]
-        for answer in answers
+        [place for place in one.places if isinstance(place, Place)] if isinstance(one, Answered) else one
+        for one in each_answered(answers, [""] * count)
     ]
 
 
