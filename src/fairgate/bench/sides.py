@@ -49,7 +49,9 @@ class Side(Protocol):
 
     async def admit(self, event_id: str) -> None: ...
 
-    async def tickets(self, event_id: str) -> int: ...
+    async def tickets(self, event_id: str, of: int) -> int:
+        """How many there are, of so many: exactly where all may be there."""
+        ...
 
     async def told(self, event_id: str, of: int) -> int:
         """How many of so many users were told; where no inbox is kept, how many tickets there are."""
@@ -109,7 +111,7 @@ class FairgateSide:
     async def admit(self, event_id: str) -> None:
         await self.lines.open(event_id)
 
-    async def tickets(self, event_id: str) -> int:
+    async def tickets(self, event_id: str, of: int) -> int:
         return await self._value("select issued from tallies where event_id = $1", event_id)
 
     async def told(self, event_id: str, of: int) -> int:

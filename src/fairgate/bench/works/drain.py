@@ -23,7 +23,7 @@ STALL_S = 60.0
 # What a process holds once it is warm; from there on it must not grow.
 WARM = 0.2
 
-Count = Callable[[str], Awaitable[int]]
+Count = Callable[[str, int], Awaitable[int]]
 
 
 class Progress:
@@ -42,7 +42,7 @@ class Progress:
         moved_at = time.monotonic()
         while self.told[-1][1] < self._waiting:
             moved = await self._look(self.tickets, self._side.tickets)
-            moved |= await self._look(self.told, self._told)
+            moved |= await self._look(self.told, self._side.told)
             now = time.monotonic()
             moved_at = now if moved else moved_at
             if now - moved_at > STALL_S:
@@ -51,13 +51,10 @@ class Progress:
                 self.warm = self._side.usage()
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _told(self, event_id: str) -> int:
-        return await self._side.told(event_id, self._waiting)
-
     async def _look(self, series: list[tuple[float, int]], count: Count) -> bool:
         if series[-1][1] >= self._waiting:
             return False
-        now = await count(self._event_id)
+        now = await count(self._event_id, self._waiting)
         series.append((time.monotonic() - self._began, now))
         return now > series[-2][1]
 
