@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -23,6 +24,7 @@ from fairgate.bench import cpu
 from fairgate.bench.cores import pin, unpin
 from fairgate.bench.rows import THEIRS
 from fairgate.bench.sides import pids_of_servers
+from fairgate.bench.sql import Numbers
 from fairgate.bench.target import Address, PlainTarget, Target
 from fairgate.errors import ConfigError
 from fairgate.local.ports import LOOPBACK
@@ -91,7 +93,7 @@ class PeerSide:
             "PORT": str(port),
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._sql: Any = None
+        self._numbers = Numbers(partial(asyncpg.connect, self._dsn))
         self._tickets, self._opened_at, self._count_at = 0, 0.0, 0.0
         self._valkey: Any = Redis.from_url(self._valkey_url)
         address = Address(LOOPBACK, port)
@@ -127,22 +129,18 @@ class PeerSide:
         await self._valkey.set("admission:paused", "0")
         self._tickets, self._opened_at, self._count_at = 0, time.monotonic(), 0.0
 
-    async def tickets(self, event_id: str, of: int) -> int:
-        if time.monotonic() >= self._count_at:
-            self._tickets = await self._value("select count(*) from tickets where event_id = $1", event_id)
-            now = time.monotonic()
-            left_s = (of - self._tickets) * (now - self._opened_at) / max(1, self._tickets)
-            self._count_at = now + min(COUNTED_AFTER * left_s, COUNTED_WITHIN_S)
+    async def tickets(self, event_id: str, of: int) -> int | None:
+        if time.monotonic() < self._count_at:
+            return None
+        self._tickets = await self._numbers.value("select count(*) from tickets where event_id = $1", event_id)
+        now = time.monotonic()
+        left_s = (of - self._tickets) * (now - self._opened_at) / max(1, self._tickets)
+        self._count_at = now + min(COUNTED_AFTER * left_s, COUNTED_WITHIN_S)
         return self._tickets
 
     async def told(self, event_id: str, of: int) -> int:
         """As many as were just counted."""
         return self._tickets
-
-    async def _value(self, query: str, *values: object) -> int:
-        if self._sql is None or self._sql.is_closed():
-            self._sql = await asyncpg.connect(self._dsn)
-        return int(await self._sql.fetchval(query, *values) or 0)
 
     def pids(self) -> dict[str, int]:
         return {name: child.pid for name, child in self._children.items()}
@@ -160,8 +158,7 @@ class PeerSide:
     async def close(self) -> None:
         await self.off()
         await self._valkey.aclose()
-        if self._sql is not None:
-            await self._sql.close()
+        await self._numbers.close()
 
     def _start(self, process: str) -> None:
         log = (self._directory / f"{process}.log").open("wb")

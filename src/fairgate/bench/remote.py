@@ -64,7 +64,7 @@ class RemoteSide:
     async def admit(self, event_id: str) -> None:
         raise NotImplementedError("a drain is measured where the servers can be looked into")
 
-    async def tickets(self, event_id: str, of: int) -> int:
+    async def tickets(self, event_id: str, of: int) -> int | None:
         raise NotImplementedError
 
     async def told(self, event_id: str, of: int) -> int:

@@ -66,7 +66,7 @@ async def _fresh(options: Options, work: str, versions: dict[str, str]) -> Measu
     """Each round on servers that hold nothing yet, since what such a work fills stays there."""
     found = Measured()
     for number in range(1, options.rounds + 1):
-        async with _stack(options, versions, quick_start=WORKS[work].quick) as (stack, _):
+        async with _stack(options, versions, quick_start=WORKS[work].quick_brokers) as (stack, _):
             side = FairgateSide(stack)
             await side.off()
             try:
@@ -142,7 +142,7 @@ def _setting(options: Options) -> list[str]:
     kafka = "1 broker, no replication" if options.brokers == 1 else "3 brokers, replication 3, min.insync.replicas 2"
     pinned = "API and driver on a core each" if can_pin() else "no process could be bound to a core"
     transactions = "on" if Config().kafka_transactions else "off"
-    quick = [work for work in options.works if WORKS[work].quick]
+    quick = [work for work in options.works if WORKS[work].quick_brokers]
     return [f"{kafka}; transactions {transactions}; sessions checked, places signed, joins journaled; no bound by lag",
             *(f"{work}: brokers with their quick compiler only" for work in quick),
             pinned, f"{options.rounds} rounds"]  # fmt: skip

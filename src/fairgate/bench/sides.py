@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
-
-import asyncpg
 
 from fairgate.bench import cpu
 from fairgate.bench.cores import pin, unpin
 from fairgate.bench.rows import OURS
+from fairgate.bench.sql import Numbers
 from fairgate.bench.target import Address, FairgateTarget, Target
 from fairgate.checker import books
 from fairgate.config import Config
@@ -49,8 +49,8 @@ class Side(Protocol):
 
     async def admit(self, event_id: str) -> None: ...
 
-    async def tickets(self, event_id: str, of: int) -> int:
-        """How many there are, of so many: exactly where all may be there."""
+    async def tickets(self, event_id: str, of: int) -> int | None:
+        """How many there are, of so many. None: nobody has counted just now."""
         ...
 
     async def told(self, event_id: str, of: int) -> int:
@@ -83,7 +83,7 @@ class FairgateSide:
         self.stack = stack
         self._database = database_of(self.config)
         self.lines = Lines(self._database)
-        self._sql: asyncpg.Connection[asyncpg.Record] | None = None
+        self._numbers = Numbers(partial(books.connect, self.config))
         self._inbox_before: dict[str, tuple[int, str]] = {}
         self.target: Target = FairgateTarget(
             self.name,
@@ -104,7 +104,7 @@ class FairgateSide:
 
     async def open_line(self, event_id: str, *, paused: bool) -> str:
         state = LineState.PAUSED if paused else LineState.OPEN
-        self._inbox_before[event_id] = await self._value(_INBOX_ROWS), await InboxStore(self._database).edge()
+        self._inbox_before[event_id] = await self._numbers.value(_INBOX_ROWS), await InboxStore(self._database).edge()
         await self.lines.create(event_id, rate=float(UNBOUNDED), burst=UNBOUNDED, state=state)
         return event_id
 
@@ -112,13 +112,13 @@ class FairgateSide:
         await self.lines.open(event_id)
 
     async def tickets(self, event_id: str, of: int) -> int:
-        return await self._value("select issued from tallies where event_id = $1", event_id)
+        return await self._numbers.value("select issued from tallies where event_id = $1", event_id)
 
     async def told(self, event_id: str, of: int) -> int:
         """Counting the rows costs more than writing some: until all can be there, the inbox's counter must do."""
         rows_before, edge = self._inbox_before[event_id]
-        about = await self._value(_INBOX_ROWS) - rows_before
-        return about if about < of else await self._value(_UNSEEN_SINCE, edge)
+        about = await self._numbers.value(_INBOX_ROWS) - rows_before
+        return about if about < of else await self._numbers.value(_UNSEEN_SINCE, edge)
 
     def pids(self) -> dict[str, int]:
         return {role.child.name: role.child.pid for role in self.stack.roles if role.child.pid is not None}
@@ -135,13 +135,7 @@ class FairgateSide:
 
     async def close(self) -> None:
         await self._database.close()
-        if self._sql is not None:
-            await self._sql.close()
-
-    async def _value(self, query: str, *values: object) -> int:
-        if self._sql is None or self._sql.is_closed():
-            self._sql = await books.connect(self.config)
-        return int(await self._sql.fetchval(query, *values) or 0)
+        await self._numbers.close()
 
 
 # Rows that were ever offered to the inbox: every batch takes its numbers before it is committed.

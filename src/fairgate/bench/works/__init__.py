@@ -16,8 +16,8 @@ from fairgate.bench.works import drain, join, latency, limits, lines, listeners,
 class Work(msgspec.Struct, frozen=True, kw_only=True):
     """`ours`: only Fairgate can be asked this. `fresh`: on servers of its own, that hold nothing else. `anywhere`: also
     of what runs already, from outside. `warms`: once unmeasured before the first of several rounds, since compilers are
-    still at work then, most of all in the brokers. `quick`: on brokers that do without their slow compiler, which takes
-    a fifth of two cores in their first minutes and nothing in an installation that has been up.
+    still at work then, most of all in the brokers. `quick_brokers`: these do without their slow compiler,
+    which takes a fifth of two cores in their first minutes and nothing in an installation that has been up.
     """
 
     measure: Callable[[Side, Driver, Options], Awaitable[Measured]]
@@ -25,7 +25,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = False
     anywhere: bool = False
     warms: bool = False
-    quick: bool = False
+    quick_brokers: bool = False
 
 
 WORKS: Mapping[str, Work] = {
@@ -34,7 +34,7 @@ WORKS: Mapping[str, Work] = {
     "drain": Work(measure=drain.measure, warms=True),
     "latency": Work(measure=latency.measure, anywhere=True),
     "listeners": Work(measure=listeners.measure, ours=True),
-    "lines": Work(measure=lines.measure, ours=True, fresh=True, quick=True),
+    "lines": Work(measure=lines.measure, ours=True, fresh=True, quick_brokers=True),
     "waiters": Work(measure=waiters.measure, ours=True, fresh=True),
     "recovery": Work(measure=recovery.measure, ours=True, fresh=True),
     "limits": Work(measure=limits.measure, ours=True, fresh=True),

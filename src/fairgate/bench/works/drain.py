@@ -23,7 +23,7 @@ STALL_S = 60.0
 # What a process holds once it is warm; from there on it must not grow.
 WARM = 0.2
 
-Count = Callable[[str, int], Awaitable[int]]
+Count = Callable[[str, int], Awaitable[int | None]]
 
 
 class Progress:
@@ -55,6 +55,8 @@ class Progress:
         if series[-1][1] >= self._waiting:
             return False
         now = await count(self._event_id, self._waiting)
+        if now is None:
+            return False
         series.append((time.monotonic() - self._began, now))
         return now > series[-2][1]
 
